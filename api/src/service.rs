@@ -1,0 +1,54 @@
+//! Which service a request is for.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::ApiError;
+
+/// One of AWS's services, spoken in JSON 1.1.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// What stands before the dot in `X-Amz-Target`, e.g. `AmazonEC2ContainerServiceV20141113`.
+    fn target_prefix(&self) -> &'static str;
+
+    /// Runs one operation over a JSON body, and returns the JSON to answer with.
+    async fn call(&self, operation: &str, body: Bytes) -> Result<Bytes, ApiError>;
+}
+
+/// The services of one API port, found by the prefix of the target.
+#[derive(Default, Clone)]
+pub struct Services(Vec<Arc<dyn Service>>);
+
+impl Services {
+    /// None yet: every request is for an unknown operation.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These services and one more.
+    #[must_use]
+    pub fn with(mut self, service: impl Service) -> Self {
+        self.0.push(Arc::new(service));
+        self
+    }
+
+    /// Runs the operation that `target` names.
+    ///
+    /// # Errors
+    /// `UnknownOperationException` when there is no such service or it has no such operation; else the operation's own.
+    pub async fn call(&self, target: &str, body: Bytes) -> Result<Bytes, ApiError> {
+        let (prefix, operation) =
+            target.split_once('.').ok_or_else(|| ApiError::unknown_operation(target))?;
+        let service = self.0.iter().find(|service| service.target_prefix() == prefix);
+        service.ok_or_else(|| ApiError::unknown_operation(target))?.call(operation, body).await
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|service| service.target_prefix())).finish()
+    }
+}
