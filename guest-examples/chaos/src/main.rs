@@ -3,8 +3,8 @@
 //! | path | what happens |
 //! | --- | --- |
 //! | `/` | nothing bad: 200, `calm` |
-//! | `/trap` | executes `unreachable` before it has answered |
-//! | `/trap-mid-body` | answers 200 and half of a body, then executes `unreachable` |
+//! | `/trap` | traps before it has answered |
+//! | `/trap-mid-body` | answers 200 and half of a body, then traps |
 //! | `/panic` | panics, with a message on standard error |
 //! | `/exit?code=3` | leaves through `wasi:cli/exit` before it has answered |
 //! | `/hang` | waits for ever, using no processor |
@@ -93,7 +93,7 @@ where
 }
 
 fn trap() -> ! {
-    core::arch::wasm32::unreachable()
+    std::process::abort()
 }
 
 /// Half of what `Content-Length` would have promised, had there been one: the client can tell only from the chunked
