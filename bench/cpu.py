@@ -1,0 +1,89 @@
+"""CPU quotas and latency beside a spinner. Run by cpu.sh.
+
+Quota: `burn` spins in a process of its own; the process's CPU time, everything included, is read from /proc over the
+window. Latency: hello answers a fixed rate of requests, alone and beside a spinning task of the same daemon; alone and
+beside take turns.
+"""
+
+import argparse
+import subprocess
+import time
+
+import daemon
+from harness import CORACLE, caveat, cpu_seconds, finish, free_port, guest, median, percentile, record, steady, verdict
+
+# Percentage points that a quota may be off.
+TOLERANCE = 1.0
+LATENCY_RATIO = 3.0
+SPINNER_CPU = 512
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--seconds", type=int, default=10, help="of each measurement")
+    arguments.add_argument("--rounds", type=int, default=3, help="of the latency measurement")
+    arguments.add_argument("--rate", type=int, default=500, help="requests a second")
+    options = arguments.parse_args()
+
+    caveat()
+    print()
+    finish([quota(256, options), quota(512, options), latency(options)])
+
+
+def quota(cpu, options):
+    """Whether burn gets cpu / 1024 of one core."""
+    process = subprocess.Popen(
+        [CORACLE, "run", guest("burn"), "--cpu", str(cpu), "--", "--forever"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        # Starting and compiling are not what is measured.
+        time.sleep(1)
+        before, started = cpu_seconds(process.pid), time.monotonic()
+        time.sleep(options.seconds)
+        used, elapsed = cpu_seconds(process.pid) - before, time.monotonic() - started
+    finally:
+        process.terminate()
+        process.wait(30)
+    got, wanted = 100 * used / elapsed, 100 * cpu / 1024
+    record("cpu", cpu=cpu, percent_of_a_core=round(got, 2), seconds=round(elapsed, 3))
+    return verdict(
+        f"--cpu {cpu}: {got:.2f} % of one core over {elapsed:.0f} s (wanted {wanted:g} +- {TOLERANCE:g})",
+        abs(got - wanted) <= TOLERANCE,
+    )
+
+
+def latency(options):
+    """Whether hello's p99 beside a spinner stays within its bound of hello's p99 alone."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    alone, beside = [], []
+    with daemon.Daemon():
+        daemon.register("hello", guest("hello"))
+        daemon.register("burn", guest("burn"), cpu=SPINNER_CPU, command=["--forever"])
+        daemon.publish("hello", port, 1)
+        steady(url, options.rate, 2)
+        for _ in range(options.rounds):
+            alone.append(percentile(steady(url, options.rate, options.seconds), 0.99))
+            task = daemon.call("RunTask", taskDefinition="burn")["tasks"][0]["taskArn"]
+            wait_for(task, "RUNNING")
+            beside.append(percentile(steady(url, options.rate, options.seconds), 0.99))
+            daemon.call("StopTask", task=task)
+            wait_for(task, "STOPPED")
+            print(f"hello at {options.rate} req/s: p99 {alone[-1]:.2f} ms alone, {beside[-1]:.2f} ms beside burn")
+    ratio = median(after / before for before, after in zip(alone, beside))
+    record("cpu", rate=options.rate, p99_alone_ms=alone, p99_beside_ms=beside, ratio=round(ratio, 2))
+    return verdict(f"p99 beside a spinner is {ratio:.2f} x alone (wanted under {LATENCY_RATIO})", ratio < LATENCY_RATIO)
+
+
+def wait_for(task, status):
+    deadline = time.monotonic() + 30
+    while daemon.call("DescribeTasks", tasks=[task])["tasks"][0]["lastStatus"] != status:
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{task} is not {status} after 30 s")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
