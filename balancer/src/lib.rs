@@ -1,1 +1,91 @@
-//! Coracle.
+//! The load balancer of Coracle: HTTP requests from listeners to healthy targets.
+//!
+//! It knows HTTP and nothing of WebAssembly: a [`Target`] is a trait, implemented here for servers over TCP and by the
+//! supervisor for tasks in this process. Behaviour, words and defaults are those of an Application Load Balancer.
+//!
+//! The modules, in the order to read them:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `target` | [`Target`], what a request can be sent to, and [`TargetError`], how that fails |
+//! | `target_group` | [`TargetGroup`]: membership and states (control) and the snapshot that is picked from (requests) |
+//! | `health` | what a health check is configured to, its state machine, and the loop that probes |
+//! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
+//! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
+//! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`), pick, call, answer (`answer`) |
+//! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
+//! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
+//!
+//! On its way a request takes no lock and writes, but for the turn of the round robin, to no cache line that another core
+//! writes to: threads have their own sockets, connections, pools and counters, and read the rest from snapshots.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use coracle_balancer::{
+//!     Balancer, BalancerConfig, Body, ListenerConfig, RegisterOptions, Target, TargetError, TargetGroup,
+//!     TargetGroupConfig, TargetState,
+//! };
+//! use futures_util::FutureExt;
+//! use futures_util::future::BoxFuture;
+//! use http::{Request, Response};
+//!
+//! struct Hello;
+//!
+//! impl Target for Hello {
+//!     fn call(&self, _request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
+//!         async { Ok(Response::new(Body::full("hello, world"))) }.boxed()
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let group = TargetGroup::new(TargetGroupConfig::new("hello"));
+//! group.register("task-1", Arc::new(Hello), RegisterOptions { initial: TargetState::Healthy });
+//!
+//! let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() })?;
+//! let address = "127.0.0.1:0".parse()?;
+//! let listener = balancer.listen(ListenerConfig { name: "web".to_owned(), address }, group)?;
+//! println!("Serving on http://{}", listener.local_addr());
+//!
+//! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! # let mut client = tokio::net::TcpStream::connect(listener.local_addr()).await?;
+//! # client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+//! # let mut answer = String::new();
+//! # client.read_to_string(&mut answer).await?;
+//! # assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello, world"), "{answer}");
+//! balancer.shutdown(Duration::from_secs(1)).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod balancer;
+mod body;
+mod connection;
+mod drain;
+mod headers;
+mod health;
+mod listener;
+mod proxy;
+mod rules;
+mod stripe;
+mod target;
+mod target_group;
+mod tcp_target;
+mod worker;
+
+pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
+pub use body::Body;
+pub use health::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol, Matcher};
+pub use listener::{Listener, ListenerConfig};
+pub use target::{Target, TargetError, TargetId};
+pub use target_group::{
+    DEFAULT_DEREGISTRATION_DELAY, RegisterOptions, TargetCounters, TargetDescription, TargetGroup,
+    TargetGroupConfig, TargetState,
+};
+pub use tcp_target::{TcpTarget, TcpTargetConfig};
+
+/// Any error, of a body or of whatever is behind a target.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

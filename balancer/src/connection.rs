@@ -1,0 +1,191 @@
+//! One connection of a client: which protocol it speaks, and serving it until it ends or is drained.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::rt::ReadBufCursor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use pin_project_lite::pin_project;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time;
+
+use crate::balancer::Timeouts;
+use crate::drain::{Drain, Phase, Watch};
+use crate::proxy::{self, Client};
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// ALB: "entire header: 64 K".
+const MAX_HEADER_BLOCK: usize = 64 * 1024;
+/// ALB allows 128 as well.
+const MAX_STREAMS: u32 = 128;
+
+/// Serves `stream` until the client leaves, an error, or the end of the drain.
+pub(crate) async fn serve(mut stream: TcpStream, client: Arc<Client>, timeouts: Timeouts) {
+    let drain = client.listener.drain.clone();
+    let Some((start, protocol)) = first_bytes(&mut stream, &drain, timeouts).await else { return };
+    let io = Rewound { start, io: TokioIo::new(stream) };
+    let service = service_fn(move |request| proxy::serve(Arc::clone(&client), request));
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(timeouts.client_idle)
+                .max_header_size(MAX_HEADER_BLOCK)
+                // A half-closed client counts as gone: only so is a target's work for nobody cancelled.
+                .half_close(false)
+                .writev(true)
+                .pipeline_flush(true)
+                // Accepted while draining already: it still gets the answer it has asked for.
+                .keep_alive(drain.phase() == Phase::Open);
+            drained(builder.serve_connection(io, service), &drain).await
+        }
+        Protocol::Http2 => {
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEADER_BLOCK).unwrap_or(u32::MAX))
+                // Without a ping a client that lost its network would hold its streams for ever.
+                .keep_alive_interval(timeouts.client_idle);
+            drained(builder.serve_connection(io, service), &drain).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Reads until it is clear which protocol the client speaks. `None`: it left, or said nothing in time.
+async fn first_bytes(stream: &mut TcpStream, drain: &Drain, timeouts: Timeouts) -> Option<(Bytes, Protocol)> {
+    let mut start = BytesMut::with_capacity(PREFACE.len());
+    let read = async {
+        loop {
+            if stream.read_buf(&mut start).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            let common = start.len().min(PREFACE.len());
+            if start[..common] != PREFACE[..common] {
+                return Ok(Protocol::Http1);
+            }
+            if start.len() >= PREFACE.len() {
+                return Ok(Protocol::Http2);
+            }
+        }
+    };
+    let protocol = {
+        let mut read = pin!(time::timeout(timeouts.client_idle, read));
+        tokio::select! {
+            biased;
+            protocol = &mut read => protocol,
+            // The request of a client that has just connected is probably on its way.
+            () = drain.begun() => time::timeout(timeouts.first_byte_in_drain, read).await.ok()?,
+        }
+    };
+    let protocol = protocol.ok()?.ok()?;
+    Some((start.freeze(), protocol))
+}
+
+/// Drives `connection`, tells it to finish when the drain begins, and drops it when the drain is aborted.
+async fn drained<C: GracefulConnection>(connection: C, drain: &Drain) -> Result<(), C::Error> {
+    Drained { connection, watch: drain.watch(), told: false }.await
+}
+
+pin_project! {
+    struct Drained<C> {
+        #[pin]
+        connection: C,
+        #[pin]
+        watch: Watch,
+        told: bool,
+    }
+}
+
+impl<C: GracefulConnection> Future for Drained<C> {
+    type Output = Result<(), C::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        while let Poll::Ready(phase) = this.watch.as_mut().poll_phase(cx) {
+            match phase {
+                Phase::Open => {}
+                Phase::Draining if *this.told => {}
+                Phase::Draining => {
+                    // A request that has arrived and was not read yet is to be answered: look before closing what
+                    // seems idle.
+                    if let Poll::Ready(ended) = this.connection.as_mut().poll(cx) {
+                        return Poll::Ready(ended);
+                    }
+                    this.connection.as_mut().graceful_shutdown();
+                    *this.told = true;
+                }
+                Phase::Aborted => return Poll::Ready(Ok(())),
+            }
+        }
+        this.connection.poll(cx)
+    }
+}
+
+pin_project! {
+    /// A socket with the bytes that were read from it already in front.
+    struct Rewound {
+        start: Bytes,
+        #[pin]
+        io: TokioIo<TcpStream>,
+    }
+}
+
+impl hyper::rt::Read for Rewound {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        if this.start.is_empty() {
+            return this.io.poll_read(cx, buf);
+        }
+        let length = this.start.len().min(buf.remaining());
+        buf.put_slice(&this.start[..length]);
+        this.start.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Rewound {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.project().io.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.project().io.poll_write_vectored(cx, bufs)
+    }
+}

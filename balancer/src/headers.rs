@@ -1,0 +1,135 @@
+//! What a proxy changes in the headers of a message.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri, Version};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What of `X-Forwarded-*` is the same for all requests of a connection, ready to be shared into each.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    client: HeaderValue,
+    port: HeaderValue,
+}
+
+impl Forwarded {
+    pub(crate) fn new(client: SocketAddr, local: SocketAddr) -> Self {
+        // An IPv4 client of an IPv6 socket is still an IPv4 client.
+        let client = client.ip().to_canonical().to_string();
+        Self {
+            client: HeaderValue::try_from(client).expect("an address is printed in visible ASCII"),
+            port: HeaderValue::from(local.port()),
+        }
+    }
+}
+
+/// Turns a request as the client sent it into one as a target gets it (see [`Target`](crate::Target)).
+pub(crate) fn prepare_request<B>(request: &mut Request<B>, forwarded: &Forwarded) {
+    to_origin_form(request);
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+    let headers = request.headers_mut();
+    let trailers = accepts_trailers(headers);
+    remove_hop_by_hop(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // hyper answers `100-continue` itself, as soon as the target begins to read the body.
+    headers.remove(header::EXPECT);
+    match headers.entry(X_FORWARDED_FOR) {
+        Entry::Vacant(entry) => {
+            entry.insert(forwarded.client.clone());
+        }
+        Entry::Occupied(mut entry) => {
+            let joined = join(entry.iter().chain([&forwarded.client]), b", ");
+            entry.insert(joined);
+        }
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PORT, forwarded.port.clone());
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// Turns a target's answer into one for the client.
+pub(crate) fn prepare_response<B>(response: &mut Response<B>) {
+    remove_hop_by_hop(response.headers_mut());
+    // The version is each hop's own; hyper lowers it for an HTTP/1.0 client.
+    *response.version_mut() = Version::HTTP_11;
+}
+
+/// `GET http://host/path` (and every HTTP/2 request) names the host in its target; a server wants `/path` and `Host`.
+fn to_origin_form<B>(request: &mut Request<B>) {
+    let Some(authority) = request.uri().authority() else { return };
+    if !request.headers().contains_key(header::HOST) {
+        let host = HeaderValue::from_str(authority.as_str()).expect("an authority is visible ASCII");
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    (parts.scheme, parts.authority) = (None, None);
+    let root = || PathAndQuery::from_static("/");
+    parts.path_and_query =
+        Some(parts.path_and_query.filter(|target| !target.as_str().is_empty()).unwrap_or_else(root));
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// RFC 9113, 8.2.3: cookie fields split for compression "MUST be concatenated into a single octet string using the
+/// two-octet delimiter "; " before being passed into a non-HTTP/2 context".
+fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut entry) = headers.entry(header::COOKIE)
+        && entry.iter().nth(1).is_some()
+    {
+        let joined = join(entry.iter(), b"; ");
+        entry.insert(joined);
+    }
+}
+
+fn join<'a>(values: impl Iterator<Item = &'a HeaderValue>, delimiter: &[u8]) -> HeaderValue {
+    let mut joined = BytesMut::new();
+    for value in values {
+        if !joined.is_empty() {
+            joined.extend_from_slice(delimiter);
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(joined.freeze()).expect("joined from valid values by a valid delimiter")
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let trailers = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    headers.get_all(header::TE).iter().any(trailers)
+}
+
+/// RFC 9110, 7.6.1: the fields that `Connection` names, and those that are for one hop by definition.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Entry::Occupied(entry) = headers.entry(header::CONNECTION) {
+        let (_, values) = entry.remove_entry_mult();
+        let options: Vec<_> = values
+            .flat_map(|value| {
+                let options = value.as_bytes().split(|byte| *byte == b',');
+                options
+                    .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for name in options {
+            headers.remove(name);
+        }
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
+        headers.remove(name);
+    }
+}

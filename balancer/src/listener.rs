@@ -1,0 +1,129 @@
+//! A port the balancer listens on.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio_util::task::TaskTracker;
+
+use crate::drain::Drain;
+use crate::{BalancerError, TargetGroup};
+
+/// Connections the kernel holds for us while we are busy; it caps this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// Connections cut off at the deadline are gone as soon as their tasks are polled; this only bounds that.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a listener is opened with.
+#[derive(Clone, Debug)]
+pub struct ListenerConfig {
+    /// Name for logs.
+    pub name: String,
+    /// Where to listen; port 0 picks a free one.
+    pub address: SocketAddr,
+}
+
+/// A port the balancer listens on. A cheap handle: dropping it does not close the port, [`Listener::close`] and
+/// [`Balancer::shutdown`](crate::Balancer::shutdown) do.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the data-plane threads share of a listener; they only read it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) group: ArcSwap<TargetGroup>,
+    pub(crate) drain: Drain,
+    /// The accept loops and connections.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Listener {
+    /// The address it listens on, with the port that was picked.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// The name it was opened with.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Sends all requests from now on to another group. Those under way stay where they are.
+    pub fn set_group(&self, group: Arc<TargetGroup>) {
+        self.shared.group.store(group);
+    }
+
+    /// The group requests go to.
+    pub fn group(&self) -> Arc<TargetGroup> {
+        self.shared.group.load_full()
+    }
+
+    /// Whether it was closed and all its connections have ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.tasks.is_closed() && self.shared.tasks.is_empty()
+    }
+
+    /// Closes the port and drains: connections that were accepted, or waited to be, get their answers; idle ones are
+    /// closed; the others are told that this is the last answer (`Connection: close`, GOAWAY). What is not done by
+    /// `deadline` from now is cut off. Must be called inside a tokio runtime.
+    pub async fn close(&self, deadline: Duration) {
+        let shared = &self.shared;
+        shared.drain.begin();
+        shared.tasks.close();
+        if tokio::time::timeout(deadline, shared.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                listener = shared.name,
+                connections = shared.tasks.len(),
+                "cut off at the deadline"
+            );
+            shared.drain.abort();
+            let ended = tokio::time::timeout(ABORT_TIMEOUT, shared.tasks.wait()).await;
+            if ended.is_err() {
+                tracing::warn!(listener = shared.name, "a connection did not end when cut off");
+            }
+        }
+    }
+}
+
+/// One socket per data-plane thread, all on one port.
+pub(crate) fn bind(
+    address: SocketAddr,
+    sockets: usize,
+) -> Result<(SocketAddr, Vec<TcpListener>), BalancerError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BalancerError::PortInUse { address },
+        _ => BalancerError::Bind { address, source },
+    };
+    if address.port() != 0 {
+        // SO_REUSEPORT would let a second coracle of the same user share the port, and take half of the connections.
+        // Without it the kernel says that the port is taken.
+        socket(address, false).map_err(failed)?;
+    }
+    let first = socket(address, true).and_then(listen).map_err(failed)?;
+    let address = first.local_addr().map_err(failed)?;
+    let others = (1..sockets).map(|_| socket(address, true).and_then(listen));
+    let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>().map_err(failed)?;
+    Ok((address, sockets))
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Or a restart would have to wait for connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

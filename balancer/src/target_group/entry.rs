@@ -1,0 +1,152 @@
+//! One registered target: its counters, and the hand-over between requests that arrive and a drain that begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use http::{Request, Response, StatusCode};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::stripe::Striped;
+use crate::{Body, Target, TargetCounters, TargetError, TargetId};
+
+/// A target as the group holds it, from `register` until it is drained.
+pub(crate) struct Entry {
+    pub(crate) core: Arc<Core>,
+    stripes: Striped<Arc<Stripe>>,
+    /// Cancelled when the target has left the group for good.
+    pub(crate) gone: CancellationToken,
+}
+
+/// What all stripes of a target share. Nothing here is written while requests flow.
+pub(crate) struct Core {
+    pub(crate) id: TargetId,
+    /// Unique in the group: an id may be registered anew while its predecessor drains.
+    pub(crate) key: u64,
+    pub(crate) target: Arc<dyn Target>,
+    draining: AtomicBool,
+    drained: Notify,
+}
+
+/// Counters that one data-plane thread writes. It lies in an `Arc` of its own so that even the reference count a
+/// request holds is on the thread's own cache line.
+struct Stripe {
+    core: Arc<Core>,
+    in_flight: AtomicU64,
+    requests: AtomicU64,
+    /// By the first digit of the status, 1xx at index 0; anything past 5xx counts as 5xx.
+    responses: [AtomicU64; 5],
+    failures: AtomicU64,
+}
+
+impl Entry {
+    pub(crate) fn new(id: TargetId, key: u64, target: Arc<dyn Target>) -> Self {
+        let core =
+            Arc::new(Core { id, key, target, draining: AtomicBool::new(false), drained: Notify::new() });
+        let stripes = Striped::new(|| {
+            Arc::new(Stripe {
+                core: Arc::clone(&core),
+                in_flight: AtomicU64::new(0),
+                requests: AtomicU64::new(0),
+                responses: Default::default(),
+                failures: AtomicU64::new(0),
+            })
+        });
+        Self { core, stripes, gone: CancellationToken::new() }
+    }
+
+    /// Claims the target for one request, unless it drains.
+    pub(crate) fn enter(&self) -> Option<InFlight> {
+        let stripe = Arc::clone(self.stripes.here());
+        // Announce first, look second; `begin_drain` stores first and sums second. All four are SeqCst, so either
+        // this request sees the flag, or the drain sees this request: none slips in after "nothing in flight".
+        stripe.in_flight.fetch_add(1, Ordering::SeqCst);
+        let claim = InFlight { stripe };
+        if claim.stripe.core.draining.load(Ordering::SeqCst) {
+            return None; // dropping the claim takes the announcement back
+        }
+        claim.stripe.requests.fetch_add(1, Ordering::Relaxed);
+        Some(claim)
+    }
+
+    /// From here on `enter` refuses. The caller has taken the entry out of the snapshot before.
+    pub(crate) fn begin_drain(&self) {
+        self.core.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Resolves when no request is in flight. Only meaningful after [`Entry::begin_drain`].
+    pub(crate) async fn drained(&self) {
+        loop {
+            let notified = self.core.drained.notified();
+            tokio::pin!(notified);
+            // Listen before looking: a request that ends in between notifies us.
+            notified.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.sum(|stripe| stripe.in_flight.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn counters(&self) -> TargetCounters {
+        let responses = |class: usize| self.sum(|stripe| stripe.responses[class].load(Ordering::Relaxed));
+        TargetCounters {
+            requests: self.sum(|stripe| stripe.requests.load(Ordering::Relaxed)),
+            in_flight: self.in_flight(),
+            responses_2xx: responses(1),
+            responses_3xx: responses(2),
+            responses_4xx: responses(3),
+            responses_5xx: responses(4),
+            failures: self.sum(|stripe| stripe.failures.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn sum(&self, count: impl Fn(&Stripe) -> u64) -> u64 {
+        self.stripes.iter().map(|stripe| count(stripe)).sum()
+    }
+}
+
+/// A request's claim on a target, held until the last byte of the answer has been taken from the target.
+pub(crate) struct InFlight {
+    stripe: Arc<Stripe>,
+}
+
+impl InFlight {
+    pub(crate) fn id(&self) -> &TargetId {
+        &self.stripe.core.id
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.stripe.core.key
+    }
+
+    pub(crate) fn target(&self) -> &dyn Target {
+        &*self.stripe.core.target
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, TargetError> {
+        self.stripe.core.target.call(request).await
+    }
+
+    pub(crate) fn count_response(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.stripe.responses[class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.stripe.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.stripe.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.stripe.core.draining.load(Ordering::SeqCst) {
+            self.stripe.core.drained.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The bodies on a connection to a target: watched, so that one that stalls ends the request.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::pool::Taken;
+use crate::{Body, BoxError};
+
+/// The body of a target's answer. Holds the connection and gives it back to the pool at the end.
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    connection: Option<Taken>,
+    idle_timeout: Duration,
+    /// Armed when the target lets us wait for the first time: most answers never do.
+    idle: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the target sent nothing for {0:?} in the middle of its answer")]
+struct Stalled(Duration);
+
+impl UpstreamBody {
+    pub(super) fn new(incoming: Incoming, connection: Taken, idle_timeout: Duration) -> Self {
+        let mut body =
+            Self { incoming, connection: Some(connection), idle_timeout, idle: None, waiting: false };
+        body.finish_if_ended();
+        body
+    }
+
+    fn finish_if_ended(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.give_back();
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.idle_timeout;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        if !std::mem::replace(&mut self.waiting, true) {
+            idle.as_mut().reset(Instant::now() + timeout);
+        }
+        idle.as_mut().poll(cx)
+    }
+}
+
+impl http_body::Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.poll_stalled(cx));
+            self.connection = None;
+            return Poll::Ready(Some(Err(Stalled(self.idle_timeout).into())));
+        };
+        self.waiting = false;
+        match &frame {
+            Some(Ok(_)) => self.finish_if_ended(),
+            Some(Err(_)) => self.connection = None,
+            None => self.finish(),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// Whether a request's body has moved since last asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress(Arc<AtomicBool>);
+
+impl Progress {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn moved(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A request's body that notes each frame that the connection takes from it.
+pub(super) struct WatchedBody {
+    body: Body,
+    progress: Progress,
+}
+
+impl WatchedBody {
+    pub(super) fn new(body: Body, progress: Progress) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl http_body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.progress.note();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,129 @@
+//! Keep-alive connections to one target, of one data-plane thread.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, Weak};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{self, Instant};
+
+use super::TcpTargetConfig;
+use crate::{Body, BoxError};
+
+/// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
+/// others get old enough to be dropped.
+///
+/// The mutex is there for the threads outside the data plane, which share a stripe; on a data-plane thread it is never
+/// contended, and nobody ever waits for it (`try_lock`): whoever finds it taken does without the pool.
+#[derive(Debug)]
+pub(super) struct Pool {
+    address: SocketAddr,
+    pub(super) config: TcpTargetConfig,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    connections: Vec<(SendRequest<Body>, Instant)>,
+    /// A task is there that drops connections when they get too old.
+    swept: bool,
+}
+
+pub(super) enum ConnectError {
+    Timeout,
+    Refused(BoxError),
+}
+
+impl Pool {
+    pub(super) fn new(address: SocketAddr, config: TcpTargetConfig) -> Self {
+        Self { address, config, idle: Mutex::default() }
+    }
+
+    /// A connection that was open when last looked at.
+    pub(super) fn take(&self) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle.try_lock().ok()?;
+        while let Some((connection, since)) = idle.connections.pop() {
+            if since.elapsed() >= self.config.keep_alive {
+                // All others are older.
+                idle.connections.clear();
+                return None;
+            }
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    pub(super) async fn connect(&self) -> Result<SendRequest<Body>, ConnectError> {
+        let stream = time::timeout(self.config.connect_timeout, TcpStream::connect(self.address))
+            .await
+            .map_err(|_elapsed| ConnectError::Timeout)?
+            .map_err(|error| ConnectError::Refused(error.into()))?;
+        // A request goes out in one write already; Nagle would only delay the chunks of an upload.
+        stream.set_nodelay(true).map_err(|error| ConnectError::Refused(error.into()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| ConnectError::Refused(error.into()))?;
+        // Ends when `sender` and the body of its answer are dropped, or the target closes.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to target ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    fn put(self: &Arc<Self>, connection: SendRequest<Body>) {
+        if !connection.is_ready() {
+            return;
+        }
+        let Ok(mut idle) = self.idle.try_lock() else { return };
+        if idle.connections.len() >= self.config.max_idle {
+            return;
+        }
+        idle.connections.push((connection, Instant::now()));
+        if !std::mem::replace(&mut idle.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self), self.config));
+        }
+    }
+
+    /// Drops what is too old. False if nothing is left, and with it the sweep.
+    fn drop_old(&self) -> bool {
+        let Ok(mut idle) = self.idle.try_lock() else { return true };
+        let keep_alive = self.config.keep_alive;
+        idle.connections
+            .retain(|(connection, since)| !connection.is_closed() && since.elapsed() < keep_alive);
+        idle.swept = !idle.connections.is_empty();
+        idle.swept
+    }
+}
+
+/// Closes connections nobody asks for again, so that a target without traffic holds no sockets.
+async fn sweep(pool: Weak<Pool>, config: TcpTargetConfig) {
+    loop {
+        time::sleep(config.keep_alive).await;
+        match pool.upgrade() {
+            Some(pool) if pool.drop_old() => {}
+            _ => return,
+        }
+    }
+}
+
+/// A connection in use. Given back when its answer has been read to the end, closed when it is dropped before.
+#[derive(Debug)]
+pub(super) struct Taken {
+    connection: SendRequest<Body>,
+    pool: Arc<Pool>,
+}
+
+impl Taken {
+    pub(super) fn new(connection: SendRequest<Body>, pool: Arc<Pool>) -> Self {
+        Self { connection, pool }
+    }
+
+    pub(super) fn give_back(self) {
+        self.pool.put(self.connection);
+    }
+}
