@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import time
 
-import daemon
+from daemon import Daemon
 from harness import CORACLE, caveat, cpu_seconds, finish, free_port, guest, median, percentile, record, steady, verdict
 
 # Percentage points that a quota may be off.
@@ -59,7 +59,7 @@ def latency(options):
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     alone, beside = [], []
-    with daemon.Daemon():
+    with Daemon() as daemon:
         daemon.register("hello", guest("hello"))
         daemon.register("burn", guest("burn"), cpu=SPINNER_CPU, command=["--forever"])
         daemon.publish("hello", port, 1)
@@ -67,22 +67,14 @@ def latency(options):
         for _ in range(options.rounds):
             alone.append(percentile(steady(url, options.rate, options.seconds), 0.99))
             task = daemon.call("RunTask", taskDefinition="burn")["tasks"][0]["taskArn"]
-            wait_for(task, "RUNNING")
+            daemon.until(lambda: daemon.status(task) == "RUNNING", "burn runs")
             beside.append(percentile(steady(url, options.rate, options.seconds), 0.99))
             daemon.call("StopTask", task=task)
-            wait_for(task, "STOPPED")
+            daemon.until(lambda: daemon.status(task) in ("STOPPED", None), "burn has stopped")
             print(f"hello at {options.rate} req/s: p99 {alone[-1]:.2f} ms alone, {beside[-1]:.2f} ms beside burn")
     ratio = median(after / before for before, after in zip(alone, beside))
     record("cpu", rate=options.rate, p99_alone_ms=alone, p99_beside_ms=beside, ratio=round(ratio, 2))
     return verdict(f"p99 beside a spinner is {ratio:.2f} x alone (wanted under {LATENCY_RATIO})", ratio < LATENCY_RATIO)
-
-
-def wait_for(task, status):
-    deadline = time.monotonic() + 30
-    while daemon.call("DescribeTasks", tasks=[task])["tasks"][0]["lastStatus"] != status:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{task} is not {status} after 30 s")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,13 @@ class Server:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise SystemExit(f"{self.name} ended with {self.process.returncode}\n{self.output()}")
-            if status(self.port) == 200:
+            if self.is_ready():
                 return
             time.sleep(0.01)
         raise SystemExit(f"{self.name} did not answer within {START_DEADLINE} s\n{self.output()}")
+
+    def is_ready(self):
+        return status(self.port) == 200
 
     def output(self):
         self.log.seek(0)

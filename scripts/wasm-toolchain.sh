@@ -46,7 +46,7 @@ fi
 llvm=$(apt-cache depends "libstd-rust-web-$version" | sed -n 's/.*Depends: libllvm\([0-9]*\).*/\1/p' | head -1)
 (
     cd "$new/debs"
-    apt-get download -qq rustc-web libstd-rust-web-dev "libstd-rust-web-$version" \
+    apt-get download -qq -o APT::Sandbox::User=root rustc-web libstd-rust-web-dev "libstd-rust-web-$version" \
         rust-web-src rust-web-llvm "libllvm$llvm" "lld-$llvm"
     npm pack --silent "$clang" >/dev/null
     tar xzOf yowasp-clang-*.tgz package/gen/llvm-resources.tar | tar x lib/wasm32-wasip1
