@@ -1,0 +1,152 @@
+//! How the agent makes a task so: the seam between deciding (here) and doing (runtime and balancer).
+//!
+//! The agent owns the order of things (dependencies, health, deregister before stop, reasons); a driver only does single steps. So the
+//! simulated driver in [`crate::testing`] exercises the very state machines that the real one runs under.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::model::names::{ClusterName, ServiceName, TaskId};
+use crate::model::publication::Publication;
+use crate::model::task::{TargetHealth, TaskOverride};
+use crate::model::task_definition::TaskDefinition;
+
+/// What runs tasks on this node and publishes services.
+#[async_trait]
+pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether tasks of this definition could be made here: its images exist, are WebAssembly we can run, and fit their memory limits. Asked
+    /// before a request is accepted, so that a mistake is told to the person who made it.
+    async fn check(&self, definition: &TaskDefinition) -> Result<(), Unrunnable>;
+
+    /// Loads a task's images and reserves its address and files. Dropping the future undoes what it did.
+    async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure>;
+
+    /// Binds a service's listener in front of its target group. Doing so again for the same group answers the same address.
+    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError>;
+
+    /// Closes a service's listener: takes no new connection, lets requests in flight finish within `deadline`, and forgets its target group.
+    async fn unpublish(&self, target_group_arn: &str, deadline: Duration);
+}
+
+/// One task's place to run: what its containers share. Whoever prepared it calls [`release`](Self::release) at the end.
+#[async_trait]
+pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
+    /// The task's own address, where its network mode gives it one.
+    fn address(&self) -> Option<IpAddr>;
+
+    /// Digest of a container's image: `sha256:...`.
+    fn image_digest(&self, container: &str) -> Option<String>;
+
+    /// Starts a container that has not been started.
+    async fn start(&self, container: &str) -> Result<(), StartFailure>;
+
+    /// Resolves when a started container has ended. Any number may wait; dropping the future changes nothing.
+    fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit>;
+
+    /// Asks a started container to stop, and kills it after `grace`. Answers at once for one that has ended.
+    async fn stop(&self, container: &str, grace: Duration) -> ContainerExit;
+
+    /// Puts the task into a target group (which begins to exist if it does not) and tells its health there from now on.
+    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure>;
+
+    /// Takes the task out of its target group: from this call on it gets no new request. The future resolves when those in flight are done, or
+    /// at the end of the deregistration delay; dropping it does not undo the call.
+    fn deregister(&self) -> BoxFuture<'static, ()>;
+
+    /// Gives everything back. All started containers have ended by then.
+    async fn release(&self);
+}
+
+/// All that a driver needs to know of a task.
+#[derive(Clone, Debug)]
+pub struct TaskLaunch {
+    /// Its id.
+    pub id: TaskId,
+    /// Its ARN.
+    pub arn: String,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// What it is made from.
+    pub definition: Arc<TaskDefinition>,
+    /// What is different from the definition.
+    pub overrides: TaskOverride,
+    /// Its service, unless it is a standalone task.
+    pub service: Option<ServiceName>,
+    /// Environment that every container gets, under its own definition's.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A published service's pool of targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetGroup {
+    /// Its ARN, which identifies it.
+    pub arn: String,
+    /// For people: the service's name.
+    pub name: String,
+    /// Listener, health check and delay.
+    pub publication: Publication,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerExit {
+    /// What it returned, or 137 after a kill.
+    pub code: Option<i32>,
+    /// Why, where the code does not say it: `OutOfMemoryError: Container killed due to memory usage`.
+    pub reason: Option<String>,
+}
+
+/// A task could not be started. `Display` is ECS's `stoppedReason`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct StartFailure {
+    /// ECS's error name.
+    pub kind: StartFailureKind,
+    /// Details, in one line.
+    pub message: String,
+}
+
+/// ECS's names for what can go wrong before a task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFailureKind {
+    /// The image cannot be had or is none.
+    CannotPullContainer,
+    /// The image is there, but the container does not start.
+    CannotStartContainer,
+    /// It did not start in time.
+    ContainerRuntimeTimeout,
+    /// Address, volume or target group.
+    ResourceInitialization,
+}
+
+impl std::fmt::Display for StartFailureKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::CannotPullContainer => "CannotPullContainerError",
+            Self::CannotStartContainer => "CannotStartContainerError",
+            Self::ContainerRuntimeTimeout => "ContainerRuntimeTimeoutError",
+            Self::ResourceInitialization => "ResourceInitializationError",
+        })
+    }
+}
+
+/// A task definition that cannot run here: a sentence that names the container and what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unrunnable(pub String);
+
+/// A service could not be published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Somebody else listens there.
+    #[error("{0} is already in use")]
+    PortInUse(SocketAddr),
+    /// The address is not this host's, or binding is not allowed.
+    #[error("cannot listen on {0}: {1}")]
+    Refused(SocketAddr, String),
+}

@@ -1,0 +1,77 @@
+//! What ECS has no field for: a container's `dockerLabels` that begin with `coracle.`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::OperationError;
+
+/// Prefix of the labels that mean something to us.
+pub const PREFIX: &str = "coracle.";
+/// A request to a handler that takes longer is ended: the balancer's own idle time-out is the same 60 s.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Settings of one container, from its labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerSettings {
+    /// `coracle.fuel`: budget of one request or one job in wasm instructions, roughly; none when absent.
+    pub fuel: Option<u64>,
+    /// `coracle.instance-reuse`: requests that one instance of a handler answers before it is thrown away; the runtime's default when absent.
+    pub instance_reuse: Option<u32>,
+    /// `coracle.max-concurrency`: requests that a handler's task answers at the same time; the runtime's default when absent.
+    pub max_concurrency: Option<u32>,
+    /// `coracle.request-timeout`: seconds, may be fractional, above zero.
+    pub request_timeout: Duration,
+    /// `coracle.egress`: hosts that the container may reach, separated by commas or spaces.
+    pub egress: Vec<String>,
+}
+
+impl ContainerSettings {
+    /// Reads the labels, refusing unknown ones under our prefix and values out of range.
+    pub fn parse(container: &str, labels: &BTreeMap<String, String>) -> Result<Self, OperationError> {
+        let mut settings = Self {
+            fuel: None,
+            instance_reuse: None,
+            max_concurrency: None,
+            request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            egress: Vec::new(),
+        };
+        for (label, value) in labels {
+            let Some(name) = label.strip_prefix(PREFIX) else { continue };
+            let refuse = |allowed: &str| {
+                OperationError::client(format!(
+                    "Invalid label for container '{container}': {label} must be {allowed}, not {value:?}."
+                ))
+            };
+            match name {
+                "fuel" => {
+                    let fuel = value.parse().ok().filter(|fuel| *fuel > 0);
+                    settings.fuel = Some(fuel.ok_or_else(|| refuse("a whole number above 0"))?);
+                }
+                "instance-reuse" => {
+                    settings.instance_reuse = Some(value.parse().map_err(|_| refuse("a whole number"))?);
+                }
+                "max-concurrency" => {
+                    let most = value.parse().ok().filter(|most| *most > 0);
+                    settings.max_concurrency = Some(most.ok_or_else(|| refuse("a whole number above 0"))?);
+                }
+                "request-timeout" => {
+                    let seconds =
+                        value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                    let seconds = seconds.filter(|seconds| !seconds.is_zero());
+                    settings.request_timeout = seconds.ok_or_else(|| refuse("seconds above 0"))?;
+                }
+                "egress" => {
+                    let hosts = value.split([',', ' ']).filter(|host| !host.is_empty());
+                    settings.egress = hosts.map(str::to_owned).collect();
+                }
+                _ => {
+                    return Err(OperationError::client(format!(
+                        "Unknown label for container '{container}': {label}. Known are coracle.egress, coracle.fuel, \
+                         coracle.instance-reuse, coracle.max-concurrency and coracle.request-timeout."
+                    )));
+                }
+            }
+        }
+        Ok(settings)
+    }
+}

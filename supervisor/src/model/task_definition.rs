@@ -1,0 +1,376 @@
+//! Task definitions as ECS writes them.
+//!
+//! Every field that ECS has is spelled out, so that an unknown one is refused by name. Those we act on have types; those that are only stored
+//! and given back are plain JSON values until the day we act on them.
+#![expect(
+    missing_docs,
+    reason = "the fields are ECS's own: its API reference documents them under these names"
+)]
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::names::Family;
+use super::tags::Tag;
+use crate::clock::Timestamp;
+
+/// A task definition as DescribeTaskDefinition gives it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskDefinition {
+    pub task_definition_arn: String,
+    pub revision: u32,
+    pub status: TaskDefinitionStatus,
+    pub registered_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deregistered_at: Option<Timestamp>,
+    #[serde(default)]
+    pub compatibilities: Vec<String>,
+    #[serde(flatten)]
+    pub content: TaskDefinitionContent,
+}
+
+impl TaskDefinition {
+    /// `family:revision`.
+    pub fn id(&self) -> TaskDefinitionId {
+        TaskDefinitionId { family: self.content.family.clone(), revision: self.revision }
+    }
+}
+
+/// Whether new tasks may still be made from a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TaskDefinitionStatus {
+    Active,
+    Inactive,
+}
+
+/// `family:revision`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskDefinitionId {
+    pub family: Family,
+    pub revision: u32,
+}
+
+impl std::fmt::Display for TaskDefinitionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.family, self.revision)
+    }
+}
+
+/// What a person writes: the part that never changes once registered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskDefinitionContent {
+    pub family: Family,
+    #[serde(default)]
+    pub container_definitions: Vec<ContainerDefinition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_role_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_role_arn: Option<String>,
+    #[serde(default)]
+    pub network_mode: NetworkMode,
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement_constraints: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires_compatibilities: Vec<Compatibility>,
+    /// CPU units as a decimal number: 1024 is one core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// MiB as a decimal number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    #[serde(flatten)]
+    pub stored: StoredTaskDefinitionFields,
+}
+
+impl TaskDefinitionContent {
+    /// The container of that name.
+    pub fn container(&self, name: &str) -> Option<&ContainerDefinition> {
+        self.container_definitions.iter().find(|container| container.name == name)
+    }
+
+    /// CPU units of the whole task, 1024 a core.
+    pub fn cpu_units(&self) -> Option<u32> {
+        self.cpu.as_deref().and_then(|text| text.parse().ok())
+    }
+
+    /// MiB that the whole task may use.
+    pub fn memory_mib(&self) -> Option<u32> {
+        self.memory.as_deref().and_then(|text| text.parse().ok())
+    }
+}
+
+/// ECS's fields of a task definition that change nothing here yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredTaskDefinitionFields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_mode: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipc_mode: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_configuration: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_accelerators: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_platform: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_fault_injection: Option<Value>,
+}
+
+/// RegisterTaskDefinition's request: what [`TaskDefinitionContent`] is parsed from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RegisterTaskDefinitionRequest {
+    pub family: String,
+    pub container_definitions: Vec<ContainerDefinition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_role_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_role_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_mode: Option<NetworkMode>,
+    pub volumes: Vec<Volume>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub placement_constraints: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requires_compatibilities: Vec<Compatibility>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_mode: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipc_mode: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inference_accelerators: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime_platform: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_fault_injection: Option<Value>,
+}
+
+/// How the containers of a task reach the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// An address of the task's own on this host. ECS's default.
+    #[default]
+    Bridge,
+    /// The host's addresses.
+    Host,
+    /// An address of the task's own.
+    Awsvpc,
+    /// No network.
+    None,
+}
+
+/// What a task definition is checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(clippy::upper_case_acronyms, reason = "ECS's own word")]
+pub enum Compatibility {
+    EC2,
+    Fargate,
+    External,
+}
+
+/// One container of a task definition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ContainerDefinition {
+    pub name: String,
+    pub image: String,
+    /// CPU units: this container's share inside the task.
+    pub cpu: u32,
+    /// MiB, hard: exceeding it kills the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u32>,
+    /// MiB, soft.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_reservation: Option<u32>,
+    pub port_mappings: Vec<PortMapping>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub essential: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entry_point: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    pub environment: Vec<KeyValuePair>,
+    pub mount_points: Vec<MountPoint>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<ContainerDependency>,
+    /// Seconds that a dependency may take to reach its condition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_timeout: Option<u32>,
+    /// Seconds between the stop signal and the kill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub docker_labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository_credentials: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment_files: Option<Value>,
+    pub volumes_from: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linux_parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_consistency: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_networking: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileged: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readonly_root_filesystem: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_servers: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns_search_domains: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra_hosts: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_security_options: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interactive: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pseudo_terminal: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ulimits: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_controls: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_requirements: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firelens_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_specs: Option<Value>,
+}
+
+impl ContainerDefinition {
+    /// Whether the task ends with this container. "If the essential parameter is omitted, a container is assumed to be essential."
+    pub fn is_essential(&self) -> bool {
+        self.essential.unwrap_or(true)
+    }
+}
+
+/// A port that a container listens on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PortMapping {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_port: Option<u16>,
+    pub protocol: TransportProtocol,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_port_range: Option<Value>,
+}
+
+/// TCP or UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportProtocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+/// A name and a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KeyValuePair {
+    pub name: String,
+    pub value: String,
+}
+
+/// Where a volume appears in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MountPoint {
+    pub source_volume: String,
+    pub container_path: String,
+    pub read_only: bool,
+}
+
+/// What must have happened to another container before this one starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ContainerDependency {
+    pub container_name: String,
+    pub condition: ContainerCondition,
+}
+
+/// The states of a container that another can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ContainerCondition {
+    /// It has started.
+    Start,
+    /// It has ended.
+    Complete,
+    /// It has ended with exit code 0.
+    Success,
+    /// Its health check has succeeded.
+    Healthy,
+}
+
+/// A directory that containers may mount.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Volume {
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostVolume>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_volume_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub efs_volume_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fsx_windows_file_server_volume_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configured_at_launch: Option<bool>,
+}
+
+/// A directory of the host. Without a path, the task gets an empty one of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HostVolume {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_path: Option<String>,
+}

@@ -1,0 +1,267 @@
+//! A request to register a task definition becomes one, or is refused with ECS's words and the field's name.
+
+use std::collections::BTreeSet;
+
+use super::labels::ContainerSettings;
+use super::names::{ContainerName, Family, quoted};
+use super::size;
+use super::task_definition::{
+    Compatibility, ContainerCondition, ContainerDefinition, NetworkMode, PortMapping,
+    RegisterTaskDefinitionRequest, StoredTaskDefinitionFields, TaskDefinitionContent,
+};
+use crate::error::OperationError;
+
+/// Most containers in a task definition: ECS's quota.
+pub const MAX_CONTAINERS: usize = 10;
+/// Longest stop timeout in seconds, as on Fargate.
+pub const MAX_STOP_TIMEOUT: u32 = 120;
+
+impl TaskDefinitionContent {
+    /// Checks everything that can be known before an image is read.
+    pub fn parse(request: RegisterTaskDefinitionRequest) -> Result<Self, OperationError> {
+        let family = Family::parse(&request.family)?;
+        let cpu = request.cpu.as_deref().map(size::parse_cpu).transpose()?;
+        let memory = request.memory.as_deref().map(size::parse_memory).transpose()?;
+        let network_mode = request.network_mode.unwrap_or_default();
+        let containers = request.container_definitions;
+
+        number_of_containers(&containers)?;
+        for (index, container) in containers.iter().enumerate() {
+            ContainerName::parse(&container.name)?;
+            if containers[..index].iter().any(|other| other.name == container.name) {
+                return Err(OperationError::client(format!(
+                    "Container.name must be unique: '{}' is used twice.",
+                    container.name
+                )));
+            }
+            one_container(container, network_mode, memory)?;
+            for mount in &container.mount_points {
+                if request.volumes.iter().all(|volume| volume.name != mount.source_volume) {
+                    return Err(OperationError::client(format!("Unknown volume '{}'.", mount.source_volume)));
+                }
+            }
+        }
+        for (index, volume) in request.volumes.iter().enumerate() {
+            if volume.name.is_empty() {
+                return Err(OperationError::client("Volume.name should not be null or empty."));
+            }
+            if request.volumes[..index].iter().any(|other| other.name == volume.name) {
+                return Err(OperationError::client(format!(
+                    "Volume.name must be unique: '{}' is used twice.",
+                    volume.name
+                )));
+            }
+        }
+        if !containers.iter().any(ContainerDefinition::is_essential) {
+            return Err(OperationError::client(
+                "At least one container in a task definition must be marked as essential.",
+            ));
+        }
+        dependencies(&containers)?;
+        sums(&containers, cpu, memory)?;
+        if request.requires_compatibilities.contains(&Compatibility::Fargate) {
+            fargate(network_mode, cpu, memory)?;
+        }
+
+        Ok(Self {
+            family,
+            container_definitions: containers,
+            task_role_arn: request.task_role_arn,
+            execution_role_arn: request.execution_role_arn,
+            network_mode,
+            volumes: request.volumes,
+            placement_constraints: request.placement_constraints,
+            requires_compatibilities: request.requires_compatibilities,
+            cpu: cpu.map(|units| units.to_string()),
+            memory: memory.map(|mib| mib.to_string()),
+            stored: StoredTaskDefinitionFields {
+                pid_mode: request.pid_mode,
+                ipc_mode: request.ipc_mode,
+                proxy_configuration: request.proxy_configuration,
+                inference_accelerators: request.inference_accelerators,
+                ephemeral_storage: request.ephemeral_storage,
+                runtime_platform: request.runtime_platform,
+                enable_fault_injection: request.enable_fault_injection,
+            },
+        })
+    }
+}
+
+fn number_of_containers(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
+    if containers.is_empty() {
+        return Err(OperationError::client("Container list cannot be empty."));
+    }
+    if containers.len() > MAX_CONTAINERS {
+        return Err(OperationError::client(format!(
+            "containerDefinitions may have at most {MAX_CONTAINERS} containers, not {}.",
+            containers.len()
+        )));
+    }
+    Ok(())
+}
+
+fn one_container(
+    container: &ContainerDefinition,
+    network_mode: NetworkMode,
+    task_memory: Option<u32>,
+) -> Result<(), OperationError> {
+    let refuse = |what: String| {
+        OperationError::client(format!("Invalid setting for container '{}'. {what}", container.name))
+    };
+    if container.image.trim().is_empty() {
+        return Err(OperationError::client("Container.image should not be null or empty."));
+    }
+    for (field, memory) in [("memory", container.memory), ("memoryReservation", container.memory_reservation)]
+    {
+        if memory.is_some_and(|mib| mib < size::MINIMUM_MEMORY_MIB) {
+            return Err(refuse(format!("'{field}' must be at least {} MiB.", size::MINIMUM_MEMORY_MIB)));
+        }
+    }
+    if let (Some(reservation), Some(hard)) = (container.memory_reservation, container.memory.or(task_memory))
+        && reservation > hard
+    {
+        return Err(refuse(format!(
+            "'memoryReservation' ({reservation}) must not be greater than 'memory' ({hard})."
+        )));
+    }
+    if container.stop_timeout.is_some_and(|seconds| seconds > MAX_STOP_TIMEOUT) {
+        return Err(refuse(format!("'stopTimeout' must be at most {MAX_STOP_TIMEOUT} seconds.")));
+    }
+    for pair in &container.environment {
+        if pair.name.is_empty() || pair.name.contains(['=', '\0']) || pair.value.contains('\0') {
+            return Err(refuse(format!(
+                "'environment' has an invalid name or value: {}.",
+                quoted(&pair.name)
+            )));
+        }
+    }
+    for mount in &container.mount_points {
+        if !mount.container_path.starts_with('/') {
+            return Err(refuse(format!(
+                "'containerPath' must begin with /, but was {}.",
+                quoted(&mount.container_path)
+            )));
+        }
+    }
+    container.port_mappings.iter().try_for_each(|mapping| one_port(mapping, network_mode).map_err(refuse))?;
+    ContainerSettings::parse(&container.name, &container.docker_labels)?;
+    Ok(())
+}
+
+fn one_port(mapping: &PortMapping, network_mode: NetworkMode) -> Result<(), String> {
+    if mapping.container_port_range.is_some() {
+        return Err("'containerPortRange' is not supported: name each port with 'containerPort'.".to_owned());
+    }
+    let Some(port) = mapping.container_port.filter(|port| *port != 0) else {
+        return Err("'containerPort' must be between 1 and 65535.".to_owned());
+    };
+    match (network_mode, mapping.host_port) {
+        (NetworkMode::None, _) => {
+            Err("'portMappings' are not allowed with the 'none' network mode.".to_owned())
+        }
+        (NetworkMode::Host | NetworkMode::Awsvpc, Some(host)) if host != port => Err(format!(
+            "'hostPort' ({host}) must be left out or equal to 'containerPort' ({port}) with the 'awsvpc' and 'host' network modes."
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn dependencies(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
+    for container in containers {
+        for dependency in &container.depends_on {
+            let refuse = |what: &str| {
+                OperationError::client(format!(
+                    "Invalid dependsOn for container '{}': {what} '{}'.",
+                    container.name, dependency.container_name
+                ))
+            };
+            let Some(other) = containers.iter().find(|other| other.name == dependency.container_name) else {
+                return Err(refuse("there is no container"));
+            };
+            match dependency.condition {
+                ContainerCondition::Complete | ContainerCondition::Success if other.is_essential() => {
+                    return Err(refuse(
+                        "conditions COMPLETE and SUCCESS cannot be set on an essential container,",
+                    ));
+                }
+                ContainerCondition::Healthy => {
+                    return Err(refuse("condition HEALTHY is not supported yet, it was set on"));
+                }
+                _ => {}
+            }
+        }
+    }
+    if start_order(containers).is_none() {
+        return Err(OperationError::client("Container dependencies must not form a cycle: check dependsOn."));
+    }
+    Ok(())
+}
+
+/// The containers' indices so that each comes after what it depends on; `None` when they wait for each other.
+pub(crate) fn start_order(containers: &[ContainerDefinition]) -> Option<Vec<usize>> {
+    let mut order = Vec::with_capacity(containers.len());
+    let mut placed = BTreeSet::new();
+    while order.len() < containers.len() {
+        let next = containers.iter().position(|container| {
+            !placed.contains(container.name.as_str())
+                && container
+                    .depends_on
+                    .iter()
+                    .all(|dependency| placed.contains(dependency.container_name.as_str()))
+        })?;
+        placed.insert(containers[next].name.as_str());
+        order.push(next);
+    }
+    Some(order)
+}
+
+fn sums(
+    containers: &[ContainerDefinition],
+    cpu: Option<u32>,
+    memory: Option<u32>,
+) -> Result<(), OperationError> {
+    let total = |of: fn(&ContainerDefinition) -> u32| {
+        containers.iter().map(|container| u64::from(of(container))).sum::<u64>()
+    };
+    let cpu_used = total(|container| container.cpu);
+    if let Some(cpu) = cpu
+        && cpu_used > u64::from(cpu)
+    {
+        return Err(OperationError::client(format!(
+            "The total 'cpu' of the containers ({cpu_used}) is greater than the task's 'cpu' ({cpu})."
+        )));
+    }
+    if let Some(memory) = memory {
+        if let Some(container) =
+            containers.iter().find(|container| container.memory.is_some_and(|hard| hard > memory))
+        {
+            return Err(OperationError::client(format!(
+                "Invalid setting for container '{}'. 'memory' must not be greater than the task's 'memory' ({memory}).",
+                container.name
+            )));
+        }
+        let reserved = total(|container| container.memory_reservation.or(container.memory).unwrap_or(0));
+        if reserved > u64::from(memory) {
+            return Err(OperationError::client(format!(
+                "The total 'memory' of the containers ({reserved}) is greater than the task's 'memory' ({memory})."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn fargate(network_mode: NetworkMode, cpu: Option<u32>, memory: Option<u32>) -> Result<(), OperationError> {
+    if network_mode != NetworkMode::Awsvpc {
+        return Err(OperationError::client("Fargate only supports network mode 'awsvpc'."));
+    }
+    let Some(cpu) = cpu else {
+        return Err(OperationError::client("Fargate requires that 'cpu' be defined at the task level."));
+    };
+    let Some(memory) = memory else {
+        return Err(OperationError::client("Fargate requires that 'memory' be defined at the task level."));
+    };
+    if !size::is_fargate_size(cpu, memory) {
+        return Err(OperationError::client("No Fargate configuration exists for given values."));
+    }
+    Ok(())
+}

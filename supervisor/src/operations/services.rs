@@ -1,0 +1,494 @@
+//! CreateService, UpdateService, DeleteService, DescribeServices, ListServices.
+#![expect(
+    missing_docs,
+    reason = "requests and responses are ECS's own: its API reference documents their fields"
+)]
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Failure, fields};
+use crate::driver::PublishError;
+use crate::error::OperationError;
+use crate::model::names::{ServiceName, quoted};
+use crate::model::publication::Publication;
+use crate::model::service::{
+    DeploymentConfiguration, DeploymentRecord, LaunchType, LoadBalancer, MAX_DESIRED_COUNT,
+    MAX_GRACE_PERIOD_SECONDS, PropagateTags, RolloutState, Service, ServiceRecord, ServiceStatus,
+    StoredServiceFields,
+};
+use crate::model::tags::{self, Tag};
+use crate::model::task_definition::TaskDefinitionId;
+use crate::records::{ServiceKey, encode, keys};
+use crate::store::{Compare, Outcome, Transaction};
+use crate::supervisor::Supervisor;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CreateServiceRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub service_name: String,
+    pub task_definition: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_type: Option<LaunchType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_configuration: Option<DeploymentConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_grace_period_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_strategy: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagate_tags: Option<PropagateTags>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_execute_command: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load_balancers: Vec<LoadBalancer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_controller: Option<DeploymentController>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_registries: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_strategy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_constraints: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_strategy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "enableECSManagedTags")]
+    pub enable_ecs_managed_tags: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub availability_zone_rebalancing: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_connect_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_configurations: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_lattice_configurations: Option<Value>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeploymentController {
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreateServiceResponse {
+    pub service: Service,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UpdateServiceRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_definition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force_new_deployment: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check_grace_period_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_configuration: Option<DeploymentConfiguration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagate_tags: Option<PropagateTags>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_execute_command: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub load_balancers: Vec<LoadBalancer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_controller: Option<DeploymentController>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_registries: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_strategy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_constraints: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement_strategy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "enableECSManagedTags")]
+    pub enable_ecs_managed_tags: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub availability_zone_rebalancing: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_connect_configuration: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_configurations: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc_lattice_configurations: Option<Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateServiceResponse {
+    pub service: Service,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteServiceRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub service: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeleteServiceResponse {
+    pub service: Service,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribeServicesRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub services: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DescribeServicesResponse {
+    pub services: Vec<Service>,
+    pub failures: Vec<Failure>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ListServicesRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch_type: Option<LaunchType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_strategy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_results: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListServicesResponse {
+    pub service_arns: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
+
+impl Supervisor {
+    /// Creates a service. A repetition with the same client token answers the service as it is.
+    pub async fn create_service(
+        &self,
+        request: CreateServiceRequest,
+    ) -> Result<CreateServiceResponse, OperationError> {
+        let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
+        let key = ServiceKey { cluster, name: ServiceName::parse(&request.service_name)? };
+        let desired = request.desired_count.ok_or_else(|| {
+            OperationError::invalid(
+                "desiredCount must be given for a service of the REPLICA scheduling strategy.",
+            )
+        })?;
+        let token = fields::client_token(request.client_token.clone())?;
+        let mut record = self.new_service(&key, request, desired, token.clone())?;
+
+        self.records().cluster(&key.cluster).await?;
+        if let Some(existing) = self.records().service(&key).await? {
+            return self.repeated(&key, &existing.value, token.as_deref()).await;
+        }
+        let definition = self.usable_task_definition(&record.task_definition_text).await?;
+        self.check_runnable(&definition.definition).await?;
+        record.service.deployments.push(self.new_deployment(definition.definition.id()));
+
+        // The listener is bound before the service is acknowledged, so that a port in use refuses the request. Should the process die before the
+        // commit, the port is free again with it.
+        let _creating = self.creating().lock().await;
+        if self.records().service(&key).await?.is_none()
+            && let Some(publication) = &record.service.publication
+        {
+            self.ingress().publish(&key, publication).await.map_err(refused_port)?;
+        }
+        let create = Transaction::new()
+            .when(Compare::Exists(keys::cluster(&key.cluster)))
+            .when(Compare::Absent(keys::service(&key)))
+            .put(keys::service(&key), encode(&record.service));
+        match self.records().commit(create).await {
+            Ok(Outcome::Committed(_)) => {}
+            Ok(Outcome::Conflict(Compare::Absent(_))) => {
+                let existing = self.records().service(&key).await?.ok_or(OperationError::Conflict)?;
+                return self.repeated(&key, &existing.value, token.as_deref()).await;
+            }
+            Ok(Outcome::Conflict(_)) => {
+                self.ingress().unpublish(&key).await;
+                return Err(OperationError::ClusterNotFound);
+            }
+            Err(error) => {
+                self.ingress().unpublish(&key).await;
+                return Err(error.into());
+            }
+        }
+        Ok(CreateServiceResponse { service: self.view_service(&record.service, true).await? })
+    }
+
+    /// Changes a service: its desired count, and with another task definition or `forceNewDeployment` the tasks it is made of.
+    pub async fn update_service(
+        &self,
+        request: UpdateServiceRequest,
+    ) -> Result<UpdateServiceResponse, OperationError> {
+        let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
+        let name = self.identity().parse_service(&cluster, &request.service)?;
+        let key = ServiceKey { cluster, name };
+        let desired = request.desired_count.map(parse_desired_count).transpose()?;
+        let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
+        refuse_load_balancers(&request.load_balancers)?;
+        refuse_controller(request.deployment_controller.as_ref())?;
+        self.records().cluster(&key.cluster).await?;
+        let definition = match &request.task_definition {
+            None => None,
+            Some(reference) => {
+                let definition = self.usable_task_definition(reference).await?;
+                self.check_runnable(&definition.definition).await?;
+                Some(definition.definition.id())
+            }
+        };
+        let forced = request.force_new_deployment.unwrap_or_default();
+        let now = self.now();
+        let missing = || OperationError::ServiceNotFound;
+        let change = |record: &mut ServiceRecord| {
+            if record.status != ServiceStatus::Active {
+                return Err(OperationError::ServiceNotActive);
+            }
+            record.deployment_configuration =
+                record.deployment_configuration.updated(request.deployment_configuration.clone())?;
+            record.desired_count = desired.unwrap_or(record.desired_count);
+            record.health_check_grace_period_seconds =
+                grace.unwrap_or(record.health_check_grace_period_seconds);
+            record.propagate_tags = request.propagate_tags.unwrap_or(record.propagate_tags);
+            record.enable_execute_command =
+                request.enable_execute_command.unwrap_or(record.enable_execute_command);
+            store_fields(&mut record.stored, &request);
+            let current = record.primary().task_definition.clone();
+            let wanted = definition.clone().unwrap_or_else(|| current.clone());
+            if forced || wanted != current {
+                record.deployments.insert(0, self.new_deployment(wanted));
+            } else {
+                record.deployments[0].updated_at = now;
+            }
+            Ok(Some(()))
+        };
+        let updated = self.records().update(&keys::service(&key), missing, change).await;
+        let (record, _) = match updated {
+            Err(OperationError::ServiceNotFound)
+                if self.records().inactive_service(&key).await?.is_some() =>
+            {
+                return Err(OperationError::ServiceNotActive);
+            }
+            other => other?,
+        };
+        Ok(UpdateServiceResponse { service: self.view_service(&record, true).await? })
+    }
+
+    /// Deletes a service that wants no task, or any with `force`. It drains: once its last task is gone, so is the service.
+    pub async fn delete_service(
+        &self,
+        request: DeleteServiceRequest,
+    ) -> Result<DeleteServiceResponse, OperationError> {
+        let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
+        let name = self.identity().parse_service(&cluster, &request.service)?;
+        let key = ServiceKey { cluster, name };
+        self.records().cluster(&key.cluster).await?;
+        let force = request.force.unwrap_or_default();
+        let drain = |record: &mut ServiceRecord| {
+            if record.status != ServiceStatus::Active {
+                return Ok(None);
+            }
+            if record.desired_count > 0 && !force {
+                return Err(OperationError::invalid(
+                    "The service cannot be stopped while it is scaled above 0.",
+                ));
+            }
+            record.status = ServiceStatus::Draining;
+            record.desired_count = 0;
+            Ok(Some(()))
+        };
+        let drained =
+            self.records().update(&keys::service(&key), || OperationError::ServiceNotFound, drain).await;
+        let record = match drained {
+            Err(OperationError::ServiceNotFound)
+                if self.records().inactive_service(&key).await?.is_some() =>
+            {
+                return Err(OperationError::ServiceNotActive);
+            }
+            other => other?.0,
+        };
+        Ok(DeleteServiceResponse { service: self.view_service(&record, true).await? })
+    }
+
+    /// Checks everything in a request that can be checked without the store.
+    fn new_service(
+        &self,
+        key: &ServiceKey,
+        request: CreateServiceRequest,
+        desired: i64,
+        client_token: Option<String>,
+    ) -> Result<NewService, OperationError> {
+        tags::validate(&request.tags)?;
+        refuse_load_balancers(&request.load_balancers)?;
+        refuse_controller(request.deployment_controller.as_ref())?;
+        if let Some(strategy) =
+            request.scheduling_strategy.as_deref().filter(|strategy| *strategy != "REPLICA")
+        {
+            return Err(OperationError::invalid(format!(
+                "schedulingStrategy {} is not supported yet: use REPLICA.",
+                quoted(strategy)
+            )));
+        }
+        if request.task_definition.is_empty() {
+            return Err(OperationError::invalid("TaskDefinition can not be blank."));
+        }
+        let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
+        let service = ServiceRecord {
+            cluster: key.cluster.clone(),
+            name: key.name.clone(),
+            status: ServiceStatus::Active,
+            desired_count: parse_desired_count(desired)?,
+            created_at: self.now(),
+            launch_type: request.launch_type.unwrap_or_default(),
+            deployment_configuration: DeploymentConfiguration::default()
+                .updated(request.deployment_configuration)?,
+            health_check_grace_period_seconds: grace.unwrap_or(0),
+            deployments: Vec::new(),
+            publication: Publication::parse(&request.tags)?,
+            tags: request.tags,
+            client_token,
+            propagate_tags: request.propagate_tags.unwrap_or_default(),
+            enable_execute_command: request.enable_execute_command.unwrap_or_default(),
+            stored: StoredServiceFields {
+                service_registries: request.service_registries,
+                capacity_provider_strategy: request.capacity_provider_strategy,
+                platform_version: request.platform_version,
+                role: request.role,
+                placement_constraints: request.placement_constraints,
+                placement_strategy: request.placement_strategy,
+                network_configuration: request.network_configuration,
+                deployment_controller: None,
+                enable_ecs_managed_tags: request.enable_ecs_managed_tags,
+                availability_zone_rebalancing: request.availability_zone_rebalancing,
+            },
+        };
+        Ok(NewService { service, task_definition_text: request.task_definition })
+    }
+
+    fn new_deployment(&self, task_definition: TaskDefinitionId) -> DeploymentRecord {
+        let now = self.now();
+        DeploymentRecord {
+            id: self.new_deployment_id(),
+            task_definition,
+            created_at: now,
+            updated_at: now,
+            rollout_state: RolloutState::InProgress,
+        }
+    }
+
+    /// The answer to a CreateService for a name that is taken.
+    async fn repeated(
+        &self,
+        key: &ServiceKey,
+        existing: &ServiceRecord,
+        token: Option<&str>,
+    ) -> Result<CreateServiceResponse, OperationError> {
+        if existing.status == ServiceStatus::Draining {
+            return Err(OperationError::invalid("Unable to Start a service that is still Draining."));
+        }
+        if token.is_none() || existing.client_token.as_deref() != token {
+            tracing::debug!(service = %key.name, "refused to create a service that exists");
+            return Err(OperationError::invalid("Creation of service was not idempotent."));
+        }
+        Ok(CreateServiceResponse { service: self.view_service(existing, true).await? })
+    }
+}
+
+/// A service that lacks its first deployment, until its task definition is found.
+#[derive(Debug)]
+struct NewService {
+    service: ServiceRecord,
+    task_definition_text: String,
+}
+
+fn parse_desired_count(count: i64) -> Result<u32, OperationError> {
+    u32::try_from(count).ok().filter(|count| *count <= MAX_DESIRED_COUNT).ok_or_else(|| {
+        OperationError::invalid(format!("desiredCount must be 0 to {MAX_DESIRED_COUNT}, not {count}."))
+    })
+}
+
+fn parse_grace_period(seconds: i64) -> Result<u32, OperationError> {
+    let allowed = (0..=MAX_GRACE_PERIOD_SECONDS).contains(&seconds);
+    u32::try_from(seconds).ok().filter(|_| allowed).ok_or_else(|| {
+        OperationError::invalid(format!(
+            "healthCheckGracePeriodSeconds must be 0 to {MAX_GRACE_PERIOD_SECONDS}, not {seconds}."
+        ))
+    })
+}
+
+fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(), OperationError> {
+    match load_balancers.first() {
+        None => Ok(()),
+        Some(named) => Err(OperationError::invalid(format!(
+            "The target group {} does not exist. Publish the service with the tag coracle.listen instead.",
+            quoted(&named.target_group_arn)
+        ))),
+    }
+}
+
+fn refuse_controller(controller: Option<&DeploymentController>) -> Result<(), OperationError> {
+    match controller {
+        Some(controller) if controller.kind != "ECS" => Err(OperationError::invalid(format!(
+            "deploymentController.type {} is not supported: use ECS.",
+            quoted(&controller.kind)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refused_port(error: PublishError) -> OperationError {
+    OperationError::invalid(format!("Tag coracle.listen: {error}."))
+}
+
+fn store_fields(stored: &mut StoredServiceFields, request: &UpdateServiceRequest) {
+    let updates = [
+        (&mut stored.service_registries, &request.service_registries),
+        (&mut stored.capacity_provider_strategy, &request.capacity_provider_strategy),
+        (&mut stored.platform_version, &request.platform_version),
+        (&mut stored.placement_constraints, &request.placement_constraints),
+        (&mut stored.placement_strategy, &request.placement_strategy),
+        (&mut stored.network_configuration, &request.network_configuration),
+        (&mut stored.enable_ecs_managed_tags, &request.enable_ecs_managed_tags),
+        (&mut stored.availability_zone_rebalancing, &request.availability_zone_rebalancing),
+    ];
+    for (field, update) in updates {
+        if update.is_some() {
+            field.clone_from(update);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The supervisor: the operations' common ground, and the loops that make what they write come true.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::clock::{Clock, Timestamp};
+use crate::driver::Driver;
+use crate::error::OperationError;
+use crate::ingress::Ingress;
+use crate::model::arn::Identity;
+use crate::model::names::{NodeId, TaskId, deployment_id};
+use crate::records::Records;
+use crate::store::Store;
+
+/// Settings of a supervisor.
+#[derive(Clone, Debug)]
+pub struct SupervisorConfig {
+    /// Region and account in ARNs.
+    pub identity: Identity,
+    /// Where timestamps come from.
+    pub clock: Clock,
+    /// Makes ids and jitter repeatable, for tests. Random when absent.
+    pub seed: Option<u64>,
+    /// Address at which tasks find the control API, for their environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for SupervisorConfig {
+    fn default() -> Self {
+        Self { identity: Identity::default(), clock: Clock::host(), seed: None, environment: Vec::new() }
+    }
+}
+
+/// Runs what is wanted. Cheap to clone: all clones are the same supervisor.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    shared: Arc<Shared>,
+}
+
+/// What operations and loops share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: SupervisorConfig,
+    pub(crate) node: NodeId,
+    pub(crate) records: Records,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) ingress: Ingress,
+    pub(crate) rng: Mutex<StdRng>,
+    /// Held while a service is being created: binding its listener and writing its record are two steps, and two requests for one name must not mix them.
+    creating: tokio::sync::Mutex<()>,
+}
+
+impl Supervisor {
+    /// Starts the loops over what the store holds. What the last process left undone is brought in order first: standalone tasks that were not
+    /// over are shown as stopped, and services start their tasks anew.
+    pub async fn start(
+        config: SupervisorConfig,
+        store: Arc<dyn Store>,
+        driver: Arc<dyn Driver>,
+    ) -> Result<Self, OperationError> {
+        let mut rng = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
+        let shared = Arc::new(Shared {
+            node: NodeId::random(&mut rng),
+            records: Records { store },
+            ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
+            driver,
+            rng: Mutex::new(rng),
+            creating: tokio::sync::Mutex::default(),
+            config,
+        });
+        Ok(Self { shared })
+    }
+
+    /// Stops in good order: nothing new is started, listeners finish the requests in flight, then every task is stopped. Services stay wanted, and
+    /// come back with the next start.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.shared.ingress.close(deadline).await;
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.shared.config.identity
+    }
+
+    pub(crate) fn records(&self) -> &Records {
+        &self.shared.records
+    }
+
+    pub(crate) fn driver(&self) -> &dyn Driver {
+        &*self.shared.driver
+    }
+
+    pub(crate) fn ingress(&self) -> &Ingress {
+        &self.shared.ingress
+    }
+
+    pub(crate) fn node(&self) -> &NodeId {
+        &self.shared.node
+    }
+
+    pub(crate) fn creating(&self) -> &tokio::sync::Mutex<()> {
+        &self.shared.creating
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.config.clock.now()
+    }
+
+    pub(crate) fn new_task_id(&self) -> TaskId {
+        self.shared.random(TaskId::random)
+    }
+
+    pub(crate) fn new_deployment_id(&self) -> String {
+        self.shared.random(deployment_id)
+    }
+}
+
+impl Shared {
+    pub(crate) fn random<T>(&self, make: impl FnOnce(&mut StdRng) -> T) -> T {
+        // A generator that panicked half-way still generates.
+        make(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

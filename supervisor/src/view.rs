@@ -1,0 +1,222 @@
+//! Records as ECS shows them.
+
+use serde_json::{Value, json};
+
+use crate::model::arn::Identity;
+use crate::model::service::{
+    Deployment, DeploymentRecord, LoadBalancer, RolloutState, Service, ServiceEvent, ServiceRecord,
+};
+use crate::model::task::{
+    Container, ContainerState, ContainerStatus, DesiredStatus, HealthStatus, LastStatus, NetworkBinding,
+    NetworkInterface, Task, TaskRecord, TaskStatus, binding_address,
+};
+use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition};
+use crate::records::KnownTask;
+
+/// A task. Without its definition (its record is unreadable) the containers' static parts are empty.
+pub(crate) fn task(identity: &Identity, task: &KnownTask, definition: Option<&TaskDefinition>) -> Task {
+    let KnownTask { record, status } = task;
+    let task_arn = identity.task(&record.cluster, &record.id);
+    let stop = status.stop.as_ref().or(record.stop.as_ref());
+    let content = definition.map(|definition| &definition.content);
+    Task {
+        containers: containers(identity, record, status, definition),
+        attachments: attachments(record, status, definition),
+        task_arn,
+        cluster_arn: identity.cluster(&record.cluster),
+        task_definition_arn: identity.task_definition(&record.task_definition),
+        container_instance_arn: identity.container_instance(&record.cluster, &record.node),
+        overrides: record.overrides.clone(),
+        last_status: status.last_status,
+        desired_status: if status.stop.is_some() { DesiredStatus::Stopped } else { record.desired_status() },
+        health_status: HealthStatus::Unknown,
+        cpu: record.overrides.cpu.clone().or_else(|| content.and_then(|content| content.cpu.clone())),
+        memory: record
+            .overrides
+            .memory
+            .clone()
+            .or_else(|| content.and_then(|content| content.memory.clone())),
+        started_by: record.started_by.clone(),
+        version: status.version + 1,
+        stopped_reason: stop.map(|stop| stop.reason.clone()),
+        stop_code: stop.map(|stop| stop.code),
+        connectivity: "CONNECTED".to_owned(),
+        connectivity_at: status.pull_started_at,
+        pull_started_at: status.pull_started_at,
+        pull_stopped_at: status.pull_stopped_at,
+        execution_stopped_at: status.execution_stopped_at,
+        created_at: record.created_at,
+        started_at: status.started_at,
+        stopping_at: status.stopping_at,
+        stopped_at: status.stopped_at,
+        group: record.group.clone(),
+        launch_type: record.launch_type,
+        tags: record.tags.clone(),
+        enable_execute_command: record.enable_execute_command,
+    }
+}
+
+fn containers(
+    identity: &Identity,
+    record: &TaskRecord,
+    status: &TaskStatus,
+    definition: Option<&TaskDefinition>,
+) -> Vec<Container> {
+    let Some(content) = definition.map(|definition| &definition.content) else { return Vec::new() };
+    let observed =
+        |container: &ContainerDefinition| status.containers.iter().find(|seen| seen.name == container.name);
+    let view = |container: &ContainerDefinition| {
+        let pending = ContainerStatus {
+            name: container.name.clone(),
+            id: format!("{}-{}", record.id, container.name),
+            last_status: ContainerState::Pending,
+            image_digest: None,
+            exit_code: None,
+            reason: None,
+        };
+        let seen = observed(container).unwrap_or(&pending);
+        let over = record.overrides.container_overrides.iter().find(|over| over.name == container.name);
+        let memory = over.and_then(|over| over.memory).or(container.memory);
+        let reservation = over.and_then(|over| over.memory_reservation).or(container.memory_reservation);
+        Container {
+            container_arn: identity.container(&record.cluster, &record.id, &seen.id),
+            task_arn: identity.task(&record.cluster, &record.id),
+            name: container.name.clone(),
+            image: container.image.clone(),
+            image_digest: seen.image_digest.clone(),
+            runtime_id: seen.id.clone(),
+            last_status: seen.last_status,
+            exit_code: seen.exit_code,
+            reason: seen.reason.clone(),
+            network_bindings: bindings(container, content.network_mode, status),
+            network_interfaces: interfaces(record, content.network_mode, status),
+            health_status: HealthStatus::Unknown,
+            cpu: over.and_then(|over| over.cpu).unwrap_or(container.cpu).to_string(),
+            memory: memory.map(|mib| mib.to_string()),
+            memory_reservation: reservation.map(|mib| mib.to_string()),
+        }
+    };
+    content.container_definitions.iter().map(view).collect()
+}
+
+fn bindings(container: &ContainerDefinition, mode: NetworkMode, status: &TaskStatus) -> Vec<NetworkBinding> {
+    let Some(bind_ip) = binding_address(mode, status.address) else { return Vec::new() };
+    let binding = |port: u16, protocol| NetworkBinding {
+        bind_ip: bind_ip.clone(),
+        container_port: port,
+        // Every task has an address of its own, so that a port needs no other number outside.
+        host_port: port,
+        protocol,
+    };
+    let mapped = container.port_mappings.iter();
+    mapped.filter_map(|mapping| Some(binding(mapping.container_port?, mapping.protocol))).collect()
+}
+
+fn interfaces(record: &TaskRecord, mode: NetworkMode, status: &TaskStatus) -> Vec<NetworkInterface> {
+    match (mode, status.address) {
+        (NetworkMode::Awsvpc, Some(address)) => vec![NetworkInterface {
+            attachment_id: format!("{}-eni", record.id),
+            private_ipv4_address: address.to_string(),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn attachments(record: &TaskRecord, status: &TaskStatus, definition: Option<&TaskDefinition>) -> Vec<Value> {
+    let mode = definition.map(|definition| definition.content.network_mode);
+    match (mode, status.address) {
+        (Some(NetworkMode::Awsvpc), Some(address)) => vec![json!({
+            "id": format!("{}-eni", record.id),
+            "type": "ElasticNetworkInterface",
+            "status": if status.last_status < LastStatus::Deprovisioning { "ATTACHED" } else { "DETACHED" },
+            "details": [{ "name": "privateIPv4Address", "value": address.to_string() }],
+        })],
+        _ => Vec::new(),
+    }
+}
+
+/// What a service looks like from outside, beside its record.
+#[derive(Debug)]
+pub(crate) struct ServiceObservation<'a> {
+    pub(crate) tasks: &'a [KnownTask],
+    pub(crate) events: Vec<ServiceEvent>,
+    pub(crate) failed_tasks: std::collections::BTreeMap<String, u32>,
+    pub(crate) load_balancer: Option<LoadBalancer>,
+}
+
+/// A service.
+pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: ServiceObservation<'_>) -> Service {
+    let counts = |deployment: Option<&str>| {
+        let of = |task: &&KnownTask| {
+            let service = task.record.service.as_ref();
+            deployment.is_none_or(|id| service.is_some_and(|service| service.deployment == id))
+        };
+        let running = seen.tasks.iter().filter(of).filter(|task| task.is_running()).count();
+        let pending = seen.tasks.iter().filter(of).filter(|task| task.is_pending()).count();
+        (u32::try_from(running).unwrap_or(u32::MAX), u32::try_from(pending).unwrap_or(u32::MAX))
+    };
+    let (running_count, pending_count) = counts(None);
+    let deployment = |(index, deployment): (usize, &DeploymentRecord)| {
+        let (running_count, pending_count) = counts(Some(&deployment.id));
+        Deployment {
+            id: deployment.id.clone(),
+            status: if index == 0 { "PRIMARY" } else { "ACTIVE" }.to_owned(),
+            task_definition: identity.task_definition(&deployment.task_definition),
+            desired_count: if index == 0 { record.desired_count } else { 0 },
+            pending_count,
+            running_count,
+            failed_tasks: seen.failed_tasks.get(&deployment.id).copied().unwrap_or(0),
+            created_at: deployment.created_at,
+            updated_at: deployment.updated_at,
+            launch_type: record.launch_type,
+            rollout_state: deployment.rollout_state,
+            rollout_state_reason: match deployment.rollout_state {
+                RolloutState::InProgress => format!("ECS deployment {} in progress.", deployment.id),
+                RolloutState::Completed => format!("ECS deployment {} completed.", deployment.id),
+                RolloutState::Failed => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
+            },
+        }
+    };
+    Service {
+        service_arn: identity.service(&record.cluster, &record.name),
+        service_name: record.name.to_string(),
+        cluster_arn: identity.cluster(&record.cluster),
+        status: record.status,
+        desired_count: record.desired_count,
+        running_count,
+        pending_count,
+        launch_type: record.launch_type,
+        task_definition: identity.task_definition(&record.primary().task_definition),
+        load_balancers: seen.load_balancer.into_iter().collect(),
+        scheduling_strategy: "REPLICA".to_owned(),
+        deployment_configuration: record.deployment_configuration.clone(),
+        deployments: record.deployments.iter().enumerate().map(deployment).collect(),
+        events: seen.events,
+        created_at: record.created_at,
+        health_check_grace_period_seconds: record
+            .publication
+            .as_ref()
+            .map(|_| record.health_check_grace_period_seconds),
+        propagate_tags: record.propagate_tags,
+        enable_execute_command: record.enable_execute_command,
+        tags: record.tags.clone(),
+        stored: record.stored.clone(),
+    }
+}
+
+impl KnownTask {
+    /// Stopped for good.
+    pub(crate) fn is_over(&self) -> bool {
+        self.status.last_status == LastStatus::Stopped
+    }
+
+    /// Counted as running: it is, and nobody has told it to stop.
+    pub(crate) fn is_running(&self) -> bool {
+        self.status.last_status == LastStatus::Running && self.record.stop.is_none()
+    }
+
+    /// Counted as pending: on its way to running.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.status.last_status < LastStatus::Running && self.record.stop.is_none()
+    }
+}
