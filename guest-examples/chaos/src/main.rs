@@ -6,7 +6,7 @@
 //! | `/trap` | traps before it has answered |
 //! | `/trap-mid-body` | answers 200 and half of a body, then traps |
 //! | `/panic` | panics, with a message on standard error |
-//! | `/exit?code=3` | leaves through `wasi:cli/exit` before it has answered |
+//! | `/exit?code=1` | leaves through `wasi:cli/exit` before it has answered; preview 2 tells only 0 from the rest |
 //! | `/hang` | waits for ever, using no processor |
 //! | `/spin` | loops for ever, using one processor whole |
 //! | `/recurse` | recurses until the stack ends |
@@ -34,6 +34,14 @@ const MIB: usize = 1 << 20;
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>> {
+    match misbehave(request).await {
+        Ok(response) => Ok(response),
+        Err(error) => text(StatusCode::BAD_REQUEST, format!("{error:#}\n")),
+    }
+}
+
+/// Fails only where a parameter is not a number.
+async fn misbehave(request: Request<Body>) -> Result<Response<Body>> {
     match request.uri().path() {
         "/" => text(StatusCode::OK, "calm\n"),
         "/trap" => trap(),
