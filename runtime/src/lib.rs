@@ -1,1 +1,54 @@
-//! Coracle.
+//! Runs WebAssembly images as isolated tasks whose CPU and memory limits are enforced.
+//!
+//! The crate knows wasm and WASI; it knows nothing of services, of routing or of where images come from. An
+//! [`Image`] is compiled once and mapped from the cache afterwards; [`Runtime::start`] makes a [`Container`] of it:
+//! a *handler* that answers HTTP requests in process, or a *command* that runs to its exit code (and, when it
+//! listens on a socket, is a server). Everything a guest could reach is denied unless its [`ContainerSpec`]
+//! grants it.
+//!
+//! The modules, in the order to read them:
+//!
+//! - `image`, `cache`: bytes to compiled code, and what kind of program it is.
+//! - `container`: what is asked for ([`ContainerSpec`]) and the life of the thing that runs.
+//! - `command`: a guest with a beginning and an exit code.
+//! - `handler`: a guest that answers requests; instances, concurrency, streaming.
+//! - `cpu`: quotas, fair shares and the threads that guests run on.
+//! - `memory`: one limit over everything a task allocates.
+//! - `network`, `outgoing`, `logs`: what a guest sees of the world.
+//!
+//! ```
+//! # use coracle_runtime::{ContainerSpec, ExitReason, Runtime, RuntimeConfig};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::new(RuntimeConfig::default())?;
+//! let image = runtime.load(br#"(module (memory (export "memory") 1) (func (export "_start")))"#)?;
+//! let container = runtime.start(&image, ContainerSpec::named("job")).await?;
+//! let exit = container.wait().await;
+//! assert_eq!((exit.code, exit.reason), (Some(0), ExitReason::Exited));
+//! # Ok(())
+//! # }
+//! ```
+
+mod cache;
+mod command;
+mod container;
+mod cpu;
+mod engine;
+mod exit;
+mod handler;
+mod image;
+mod logs;
+mod memory;
+mod network;
+mod outgoing;
+mod state;
+
+pub use container::{Container, ContainerSpec, Envelope, Mount, Network, Output, StartError, Stdin, Usage};
+pub use engine::{Runtime, RuntimeConfig, RuntimeError};
+pub use exit::{Exit, ExitReason};
+pub use handler::{GuestBody, GuestBodyError, HandleError};
+pub use image::{Abi, Image, ImageError, ImageKind};
+pub use logs::{FileLog, LogLine, LogSink, RingLog, Stream};
+
+/// The version of wasmtime that compiles and runs the guests.
+pub const WASMTIME_VERSION: &str = "48.0.8";

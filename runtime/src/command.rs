@@ -1,0 +1,170 @@
+//! Commands: guests with a beginning and an exit code. With a socket to listen on they are servers.
+
+use crate::container::{ContainerSpec, Life, Meters, StartError};
+use crate::cpu::YIELD_INTERVAL;
+use crate::engine::Shared;
+use crate::exit::{Exit, ExitReason};
+use crate::image::{Image, Program};
+use crate::memory::StoreMemory;
+use crate::state::Template;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wasmtime::{Engine, Linker, Store};
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+/// The store data of a preview 1 module.
+pub(crate) struct ModuleState {
+    wasi: WasiP1Ctx,
+    memory: StoreMemory,
+}
+
+/// The linker for preview 1 modules.
+pub(crate) fn module_linker(engine: &Engine) -> wasmtime::Result<Linker<ModuleState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
+    Ok(linker)
+}
+
+/// A running command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    life: Arc<Life>,
+}
+
+impl Command {
+    pub(crate) fn start(
+        runtime: &Arc<Shared>,
+        image: &Image,
+        spec: ContainerSpec,
+        meters: Arc<Meters>,
+        life: Arc<Life>,
+    ) -> Result<Self, StartError> {
+        let template = Template::new(spec, meters.clone())?;
+        let (engine, image, ending) = (runtime.engine.clone(), image.clone(), life.clone());
+        let task = runtime.executor.spawn(meters.cpu.clone(), async move {
+            let run = run(&engine, &image, &template);
+            // Cancelled by dropping: between two polls a guest is always at a point where it can be dropped.
+            let exit = tokio::select! {
+                biased;
+                () = ending.token().cancelled() => return,
+                exit = run => exit,
+            };
+            if exit.reason == ExitReason::Trapped {
+                template.meters().traps.fetch_add(1, Ordering::Relaxed);
+            }
+            ending.end(exit);
+        });
+        // Ended by `life`; a panic of the host in the guest's host calls must not leave it running for ever.
+        let watched = life.clone();
+        tokio::spawn(async move {
+            let ended = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task)).await;
+            if ended.is_err() {
+                watched.end(Exit::failed("HostError: a host function panicked".to_owned()));
+            }
+        });
+        Ok(Self { life })
+    }
+
+    pub(crate) fn stop(&self) {
+        self.life.end(Exit::stopped(false));
+    }
+}
+
+async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
+    let budget = template.spec().fuel;
+    let result = match image.program() {
+        Program::CommandP1(pre) => run_module(engine, pre, template).await,
+        Program::CommandP2(pre) => run_p2(engine, pre, template).await,
+        Program::CommandP3(pre) => run_p3(engine, pre, template).await,
+        // `Container::start` makes commands of command images only.
+        Program::HandlerP2(_) | Program::HandlerP3(_) => Ok(Exit::failed("not a command".to_owned())),
+    };
+    let error = match result {
+        Ok(exit) => return exit,
+        Err(error) => error,
+    };
+    if template.meters().memory.exceeded() {
+        template.log(crate::exit::OUT_OF_MEMORY);
+        return Exit::out_of_memory();
+    }
+    let exit = Exit::from_error(&error, budget);
+    match exit.reason {
+        ExitReason::Exited => {}
+        ExitReason::OutOfFuel => template.log(&exit.message),
+        // With the wasm backtrace, which the error's debug form has.
+        _ => template.log(&format!("{error:?}")),
+    }
+    exit
+}
+
+/// Gives a store's data its limiter.
+type Limiter<T> = fn(&mut T) -> &mut dyn wasmtime::ResourceLimiter;
+
+/// A store whose use of fuel is recorded however its guest ends.
+struct MeteredStore<'a, T: 'static> {
+    store: Store<T>,
+    budget: u64,
+    meters: &'a Meters,
+}
+
+impl<'a, T: Send> MeteredStore<'a, T> {
+    fn new(engine: &Engine, template: &'a Template, data: T, limiter: Limiter<T>) -> wasmtime::Result<Self> {
+        let mut store = Store::new(engine, data);
+        store.limiter(limiter);
+        let budget = template.spec().fuel.unwrap_or(u64::MAX);
+        store.set_fuel(budget)?;
+        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
+        Ok(Self { store, budget, meters: template.meters() })
+    }
+}
+
+impl<T: 'static> Drop for MeteredStore<'_, T> {
+    fn drop(&mut self) {
+        let left = self.store.get_fuel().unwrap_or(self.budget);
+        self.meters.fuel.fetch_add(self.budget.saturating_sub(left), Ordering::Relaxed);
+    }
+}
+
+async fn run_module(
+    engine: &Engine,
+    pre: &wasmtime::InstancePre<ModuleState>,
+    template: &Template,
+) -> wasmtime::Result<Exit> {
+    let state = ModuleState { wasi: template.wasi()?.build_p1(), memory: template.memory() };
+    let mut metered = MeteredStore::new(engine, template, state, |state| &mut state.memory)?;
+    let store = &mut metered.store;
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    start.call_async(store, ()).await?;
+    Ok(Exit::exited(0))
+}
+
+async fn run_p2(
+    engine: &Engine,
+    pre: &wasmtime_wasi::p2::bindings::CommandPre<crate::state::ComponentState>,
+    template: &Template,
+) -> wasmtime::Result<Exit> {
+    let mut metered =
+        MeteredStore::new(engine, template, template.component_state()?, |state| &mut state.memory)?;
+    let store = &mut metered.store;
+    let command = pre.instantiate_async(&mut *store).await?;
+    let result = command.wasi_cli_run().call_run(store).await?;
+    Ok(Exit::exited(i32::from(result.is_err())))
+}
+
+async fn run_p3(
+    engine: &Engine,
+    pre: &wasmtime_wasi::p3::bindings::CommandPre<crate::state::ComponentState>,
+    template: &Template,
+) -> wasmtime::Result<Exit> {
+    let mut metered =
+        MeteredStore::new(engine, template, template.component_state()?, |state| &mut state.memory)?;
+    let store = &mut metered.store;
+    let command = pre.instantiate_async(&mut *store).await?;
+    let result =
+        store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;
+    Ok(Exit::exited(i32::from(result.is_err())))
+}
+
+#[cfg(test)]
+mod tests;

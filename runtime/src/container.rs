@@ -1,0 +1,175 @@
+//! A container: one running image, its life and its meters.
+
+mod life;
+mod spec;
+
+pub(crate) use life::Life;
+pub use spec::{ContainerSpec, Envelope, Mount, Network, Output, Stdin};
+
+use crate::command::Command;
+use crate::cpu::CpuAccount;
+use crate::engine::Shared;
+use crate::exit::Exit;
+use crate::handler::{GuestBody, HandleError, Handler};
+use crate::image::{Image, ImageKind};
+use crate::memory::MemoryAccount;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A container could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Not even one instance would fit.
+    #[error("memory of {limit} bytes is below the image's minimum of {minimum} bytes")]
+    MemoryBelowMinimum {
+        /// The container's limit.
+        limit: u64,
+        /// What one instance starts with.
+        minimum: u64,
+    },
+    /// A mounted directory cannot be opened.
+    #[error("cannot mount {path}")]
+    Mount {
+        /// The directory on the host.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running container. A handle: clones are the same container. It goes on when all handles are gone; end it with
+/// [`stop`](Self::stop).
+#[derive(Clone, Debug)]
+pub struct Container {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    meters: Arc<Meters>,
+    life: Arc<Life>,
+    program: Running,
+}
+
+#[derive(Debug)]
+enum Running {
+    Handler(Handler),
+    Command(Command),
+}
+
+/// What a container is charged for, shared by everything that works for it.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    pub(crate) cpu: Arc<CpuAccount>,
+    pub(crate) memory: Arc<MemoryAccount>,
+    pub(crate) fuel: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) traps: AtomicU64,
+}
+
+/// What a container used, from its start until now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time.
+    pub cpu_time: Duration,
+    /// Time that guests waited for CPU quota, summed over those that waited at once.
+    pub throttled_time: Duration,
+    /// Fuel of finished commands and requests, about one unit an instruction.
+    pub fuel: u64,
+    /// Bytes of linear memory and tables in use now.
+    pub memory: u64,
+    /// The most bytes that were in use at once.
+    pub memory_peak: u64,
+    /// Requests that reached a guest.
+    pub requests: u64,
+    /// Guests that trapped.
+    pub traps: u64,
+}
+
+impl Container {
+    pub(crate) fn start(
+        runtime: &Arc<Shared>,
+        image: &Image,
+        spec: ContainerSpec,
+    ) -> Result<Self, StartError> {
+        let meters = Arc::new(Meters {
+            cpu: spec.cpu_account(),
+            memory: spec.memory_account(),
+            fuel: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            traps: AtomicU64::new(0),
+        });
+        let (limit, minimum) = (meters.memory.limit(), image.minimum_memory());
+        if limit < minimum {
+            return Err(StartError::MemoryBelowMinimum { limit, minimum });
+        }
+        let life = Arc::new(Life::default());
+        let program = match image.kind() {
+            ImageKind::Handler => {
+                Running::Handler(Handler::start(runtime, image, spec, meters.clone(), life.clone())?)
+            }
+            ImageKind::Command => {
+                Running::Command(Command::start(runtime, image, spec, meters.clone(), life.clone())?)
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { meters, life, program }) })
+    }
+
+    /// Has a handler answer a request. The guest runs on the calling task for as long as it is quick and is cancelled when
+    /// the future, or the body it leads to, is dropped.
+    ///
+    /// # Errors
+    /// [`HandleError`] says whether a guest saw the request; where none did, it gives the request back.
+    pub async fn handle<B>(&self, request: Request<B>) -> Result<Response<GuestBody>, HandleError<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match &self.inner.program {
+            Running::Handler(handler) => handler.handle(request).await,
+            Running::Command(_) => Err(HandleError::NotAHandler(Box::new(request))),
+        }
+    }
+
+    /// Waits until the container has ended.
+    pub async fn wait(&self) -> Exit {
+        self.inner.life.ended().await
+    }
+
+    /// How it ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.inner.life.exit()
+    }
+
+    /// Ends the container: gracefully if that takes no longer than `grace`, else by force. A handler takes no new requests
+    /// and finishes those it has. A command cannot be told to end (WASI has no signals), so it is ended at once, at the next
+    /// point where it yields.
+    pub async fn stop(&self, grace: Duration) -> Exit {
+        match &self.inner.program {
+            Running::Handler(handler) => handler.stop(grace).await,
+            Running::Command(command) => command.stop(),
+        }
+        self.wait().await
+    }
+
+    /// What it used until now.
+    pub fn usage(&self) -> Usage {
+        let meters = &self.inner.meters;
+        Usage {
+            cpu_time: meters.cpu.used(),
+            throttled_time: meters.cpu.throttled(),
+            fuel: meters.fuel.load(Ordering::Relaxed),
+            memory: meters.memory.used(),
+            memory_peak: meters.memory.peak(),
+            requests: meters.requests.load(Ordering::Relaxed),
+            traps: meters.traps.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a container is asked to be.
+
+use crate::cpu::{CpuAccount, UNITS_PER_CORE};
+use crate::logs::LogSink;
+use crate::memory::MemoryAccount;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Requests a handler answers at once when nothing else is said.
+const DEFAULT_CONCURRENCY: u32 = 128;
+/// How long a guest may take to answer with its headers: an ALB's idle timeout, after which nobody waits any more.
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One container: everything it is granted. What is not granted is denied.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    /// For messages and logs.
+    pub name: String,
+    /// Arguments after the program's name.
+    pub args: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Directories of the host that the guest sees.
+    pub mounts: Vec<Mount>,
+    /// Which addresses the guest may use.
+    pub network: Network,
+    /// The task that the container shares its quota and memory with; `None` stands alone.
+    pub envelope: Option<Envelope>,
+    /// Hard CPU quota of this container in ECS units, 1024 to a core; `None` is none of its own.
+    pub cpu: Option<u32>,
+    /// Relative share of the CPU when it is contended, in the same units; `None` follows `cpu`, else 1024.
+    pub cpu_share: Option<u32>,
+    /// Hard limit over the sum of all linear memories and tables, in bytes; `None` is none of its own. Growing past it
+    /// ends the container with exit code 137.
+    pub memory: Option<u64>,
+    /// Fuel (about one unit an instruction) for a command's whole life or for each request of a handler.
+    pub fuel: Option<u64>,
+    /// Handlers: how long until the guest must have answered with its headers. Default 60 s.
+    pub request_timeout: Duration,
+    /// Handlers: how many requests one instance answers, one after the other, before a fresh one takes its place.
+    /// 1, the default, is an instance for each request.
+    pub instance_reuse: u32,
+    /// Handlers: how many requests are answered at once. As many again may wait; more are refused. Default 128, or
+    /// fewer where the memory limit does not hold that many instances.
+    pub max_concurrency: u32,
+    /// Where standard input comes from.
+    pub stdin: Stdin,
+    /// Where standard output and standard error go.
+    pub output: Output,
+}
+
+impl ContainerSpec {
+    /// A container that is granted nothing, has no limits, and whose output is dropped.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            mounts: Vec::new(),
+            network: Network::None,
+            envelope: None,
+            cpu: None,
+            cpu_share: None,
+            memory: None,
+            fuel: None,
+            request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            instance_reuse: 1,
+            max_concurrency: DEFAULT_CONCURRENCY,
+            stdin: Stdin::Null,
+            output: Output::Null,
+        }
+    }
+
+    pub(crate) fn cpu_account(&self) -> Arc<CpuAccount> {
+        let weight = self.cpu_share.or(self.cpu).unwrap_or(UNITS_PER_CORE);
+        CpuAccount::new(self.cpu, weight, self.envelope.as_ref().map(|envelope| envelope.cpu.clone()))
+    }
+
+    pub(crate) fn memory_account(&self) -> Arc<MemoryAccount> {
+        MemoryAccount::new(self.memory, self.envelope.as_ref().map(|envelope| envelope.memory.clone()))
+    }
+}
+
+/// A directory of the host that a guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory on the host. Must exist.
+    pub host: PathBuf,
+    /// Where the guest sees it, an absolute path.
+    pub guest: String,
+    /// Whether writing is refused.
+    pub read_only: bool,
+}
+
+/// Which addresses a guest may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None at all.
+    None,
+    /// The host's, without restriction.
+    Host,
+    /// This address of its own: what the guest binds to the wildcard address lands there, other addresses cannot be
+    /// bound, and nothing can be connected to.
+    Address(IpAddr),
+}
+
+/// Where a guest's standard input comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing: the end at once.
+    #[default]
+    Null,
+    /// The host process's own.
+    Inherit,
+}
+
+/// Where a guest's output goes.
+#[derive(Clone, Debug, Default)]
+pub enum Output {
+    /// Nowhere.
+    #[default]
+    Null,
+    /// The host process's own standard output and standard error, byte for byte.
+    Inherit,
+    /// Line by line, stamped, to a sink.
+    Log(Arc<dyn LogSink>),
+}
+
+/// A task: the CPU quota and the memory limit that its containers share.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub(crate) cpu: Arc<CpuAccount>,
+    pub(crate) memory: Arc<MemoryAccount>,
+}
+
+impl Envelope {
+    /// A task with a hard CPU quota in ECS units (1024 to a core) and a hard memory limit in bytes; `None` is no limit.
+    pub fn new(cpu: Option<u32>, memory: Option<u64>) -> Self {
+        let weight = cpu.unwrap_or(UNITS_PER_CORE);
+        Self { cpu: CpuAccount::new(cpu, weight, None), memory: MemoryAccount::new(memory, None) }
+    }
+}

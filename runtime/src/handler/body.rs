@@ -1,0 +1,236 @@
+//! The answer of a guest: its head, and a body that runs the guest as it is read.
+
+use super::HandlerShared;
+use super::call::Call;
+use super::error::CallError;
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use wasmtime_wasi_http::WasiBody;
+
+/// How much of a body is gathered before the head is sent, where the guest writes it without waiting. A small answer is
+/// then whole: it gets a length and leaves in one write.
+const GATHERED: usize = 16 * 1024;
+
+/// A guest's answer as it is read. Dropping it cancels the guest.
+///
+/// A guest that fails after its headers ends the body with an error, never with a proper end: who reads must not take a
+/// truncated answer for a whole one.
+pub struct GuestBody {
+    /// What was gathered before the head was sent.
+    gathered: Option<Bytes>,
+    body: Option<WasiBody>,
+    call: Option<Box<(Call, InFlight)>>,
+}
+
+/// The guest failed, or the container ended, before the body was complete.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the guest did not finish its answer")]
+pub struct GuestBodyError(#[source] CallErrorSource);
+
+/// Keeps the cause private while it stays in the error's chain.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+struct CallErrorSource(String);
+
+impl GuestBodyError {
+    fn new(cause: impl std::fmt::Display) -> Self {
+        Self(CallErrorSource(cause.to_string()))
+    }
+}
+
+impl std::fmt::Debug for GuestBody {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("GuestBody").field("running", &self.call.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<HandlerShared>);
+
+impl InFlight {
+    pub(crate) fn enter(shared: &Arc<HandlerShared>) -> Self {
+        shared.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.stopping.load(Ordering::SeqCst) {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Runs the call until the guest has answered.
+pub(crate) async fn respond(mut call: Call, in_flight: InFlight) -> Result<Response<GuestBody>, CallError> {
+    let response = std::future::poll_fn(|context| poll_response(&mut call, context)).await?;
+    call.answered();
+    let (head, body) = response.into_parts();
+    let mut body = GuestBody { gathered: None, body: Some(body), call: Some(Box::new((call, in_flight))) };
+    body.gather().await?;
+    Ok(Response::from_parts(head, body))
+}
+
+fn poll_response(call: &mut Call, context: &mut Context<'_>) -> Poll<Result<Response<WasiBody>, CallError>> {
+    let ended = call.poll(context);
+    // Before what the call's end says: an answer that was given stands, and its body tells what became of the guest.
+    match Pin::new(&mut call.response).poll(context) {
+        Poll::Ready(Ok(response)) => match ended {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(response)),
+        },
+        Poll::Ready(Err(_)) => match ended {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
+            }
+            // It gave an error for an answer and goes on; nothing more can come of it.
+            Poll::Pending => Poll::Ready(Err(CallError::NoAnswer("it answered with an error".to_owned()))),
+        },
+        Poll::Pending => match ended {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {
+                Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
+            }
+            Poll::Pending => Poll::Pending,
+        },
+    }
+}
+
+impl GuestBody {
+    /// Reads ahead what can be had without waiting. An error here still becomes a proper error response.
+    async fn gather(&mut self) -> Result<(), CallError> {
+        let mut gathered = BytesMut::new();
+        let mut first: Option<Bytes> = None;
+        std::future::poll_fn(|context| {
+            while gathered.len() < GATHERED {
+                match self.poll_next(context) {
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => match &first {
+                            None if gathered.is_empty() => first = Some(data),
+                            None => gathered.extend_from_slice(&data),
+                            Some(one) => {
+                                gathered.extend_from_slice(one);
+                                gathered.extend_from_slice(&data);
+                                first = None;
+                            }
+                        },
+                        // Trailers: rare enough to be read by the reader, who must then see them first.
+                        Err(trailers) => {
+                            self.put_back(trailers);
+                            break;
+                        }
+                    },
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+                if first.as_ref().is_some_and(|data| data.len() >= GATHERED) {
+                    break;
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        self.gathered = first.or_else(|| (!gathered.is_empty()).then(|| gathered.freeze()));
+        Ok(())
+    }
+
+    fn put_back(&mut self, frame: Frame<Bytes>) {
+        use http_body_util::{BodyExt, StreamBody};
+        let frames = futures_util::stream::iter([Ok(frame)]);
+        self.body = Some(StreamBody::new(frames).boxed_unsync());
+    }
+
+    /// The next frame of the guest's body, running the guest for it.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        loop {
+            if let Some(body) = &mut self.body {
+                match Pin::new(body).poll_frame(context) {
+                    Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+                    Poll::Ready(Some(Err(error))) => {
+                        self.body = None;
+                        return Poll::Ready(Some(Err(self.failure(context, &error))));
+                    }
+                    Poll::Ready(None) => {
+                        self.body = None;
+                        return Poll::Ready(self.finish(context).err().map(Err));
+                    }
+                    Poll::Pending => {}
+                }
+            } else {
+                return Poll::Ready(None);
+            }
+            let Some(running) = &mut self.call else { return Poll::Pending };
+            match running.0.poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => self.call = None, // what it wrote last is in the body's channel
+                Poll::Ready(Err(error)) => {
+                    self.call = None;
+                    self.body = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// The body has ended. Properly, unless the guest failed: its end drops the body's writer, which looks the same.
+    fn finish(&mut self, context: &mut Context<'_>) -> Result<(), CallError> {
+        let Some(mut running) = self.call.take() else { return Ok(()) };
+        if let Some(read) = running.0.read.take() {
+            // The guest may have stopped listening.
+            let _received = read.send(());
+        }
+        match running.0.poll(context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                let (call, in_flight) = *running;
+                call.detach(in_flight);
+                Ok(())
+            }
+        }
+    }
+
+    /// The body broke off: because the guest failed, if it did.
+    fn failure(&mut self, context: &mut Context<'_>, error: &wasmtime_wasi_http::Error) -> CallError {
+        if let Some(mut running) = self.call.take()
+            && !running.0.is_done()
+            && let Poll::Ready(Err(error)) = running.0.poll(context)
+        {
+            return error;
+        }
+        CallError::NoAnswer(error.to_string())
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = GuestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, GuestBodyError>>> {
+        if let Some(data) = self.gathered.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        self.poll_next(context).map(|frame| frame.map(|result| result.map_err(GuestBodyError::new)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.gathered.is_none() && self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.body.is_none() {
+            return SizeHint::with_exact(self.gathered.as_ref().map_or(0, |data| data.len() as u64));
+        }
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,191 @@
+//! One request's guest, polled where the request is until it needs more CPU than a moment.
+
+use super::HandlerShared;
+use super::error::CallError;
+use super::instance::Answer;
+use crate::cpu::executor::Meta;
+use crate::cpu::{CpuAccount, ThreadTimer};
+use crate::exit::Exit;
+use async_task::Task;
+use http::{Request, Response};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use wasmtime_wasi_http::WasiBody;
+
+/// CPU time that a request may use on the thread it arrived on. Ten times what a small handler needs; more would make the
+/// other connections of that thread wait.
+const INLINE_CPU: Duration = Duration::from_micros(500);
+
+type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+
+/// A guest at work on a request.
+pub(crate) struct Call {
+    shared: Arc<HandlerShared>,
+    guest: Guest,
+    used: Duration,
+    /// Waits until the account's debt is paid.
+    throttle: Option<Pin<Box<Sleep>>>,
+    interrupts: Option<Box<Interrupts>>,
+    deadline: Option<Instant>,
+    _permit: OwnedSemaphorePermit,
+    pub(crate) response: oneshot::Receiver<Response<WasiBody>>,
+    pub(crate) read: Option<oneshot::Sender<()>>,
+}
+
+enum Guest {
+    Here(GuestFuture),
+    OnGuestThreads(Task<Result<(), CallError>, Meta>),
+    /// Ended or taken away.
+    Done,
+}
+
+/// What may end a call that waits. Made when it first does: most never wait.
+struct Interrupts {
+    timeout: Option<Pin<Box<Sleep>>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Call {
+    pub(crate) fn new(
+        shared: Arc<HandlerShared>,
+        request: Request<WasiBody>,
+        permit: OwnedSemaphorePermit,
+        deadline: Instant,
+    ) -> Self {
+        let (response_sender, response) = oneshot::channel();
+        let (read, read_receiver) = oneshot::channel();
+        let answer = Answer { response: response_sender, read: read_receiver };
+        let owner = shared.clone();
+        let guest = Guest::Here(Box::pin(async move { owner.instances.call(request, answer).await }));
+        Self {
+            shared,
+            guest,
+            used: Duration::ZERO,
+            throttle: None,
+            interrupts: None,
+            deadline: Some(deadline),
+            _permit: permit,
+            response,
+            read: Some(read),
+        }
+    }
+
+    /// The guest has answered: from now on how long it takes is its reader's business.
+    pub(crate) fn answered(&mut self) {
+        self.deadline = None;
+        if let Some(interrupts) = &mut self.interrupts {
+            interrupts.timeout = None;
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.guest, Guest::Done)
+    }
+
+    /// Runs the guest until it is done, waits, or has had its turn.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        if let Poll::Ready(result) = self.poll_guest(context) {
+            self.guest = Guest::Done;
+            if matches!(result, Err(CallError::OutOfMemory)) {
+                self.shared.life.end(Exit::out_of_memory());
+            }
+            return Poll::Ready(result);
+        }
+        if let Poll::Ready(error) = self.poll_interrupts(context) {
+            self.guest = Guest::Done; // drops the guest, wherever it is
+            return Poll::Ready(Err(error));
+        }
+        Poll::Pending
+    }
+
+    fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        match &mut self.guest {
+            Guest::Here(future) => {
+                let account = &self.shared.meters().cpu;
+                ready!(poll_throttle(&mut self.throttle, account, context));
+                let timer = ThreadTimer::start();
+                let poll = future.as_mut().poll(context);
+                let used = timer.elapsed();
+                account.charge(used);
+                self.used += used;
+                if poll.is_pending() && self.used > INLINE_CPU {
+                    return self.hand_over(context);
+                }
+                poll
+            }
+            Guest::OnGuestThreads(task) => Pin::new(task).poll(context),
+            Guest::Done => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Goes on on the guest threads.
+    fn hand_over(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let Guest::Here(future) = std::mem::replace(&mut self.guest, Guest::Done) else {
+            return Poll::Pending;
+        };
+        let mut task = self.shared.executor.spawn(self.shared.meters().cpu.clone(), future);
+        let poll = Pin::new(&mut task).poll(context);
+        self.guest = Guest::OnGuestThreads(task);
+        poll
+    }
+
+    fn poll_interrupts(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
+        let shared = &self.shared;
+        let deadline = self.deadline;
+        let interrupts = self.interrupts.get_or_insert_with(|| {
+            Box::new(Interrupts {
+                timeout: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+                ended: Box::pin(shared.life.token().clone().cancelled_owned()),
+            })
+        });
+        if interrupts.ended.as_mut().poll(context).is_ready() {
+            let out_of_memory = shared.meters().memory.exceeded();
+            return Poll::Ready(if out_of_memory { CallError::OutOfMemory } else { CallError::Ended });
+        }
+        if let Some(timeout) = &mut interrupts.timeout {
+            ready!(timeout.as_mut().poll(context));
+            return Poll::Ready(CallError::TimedOut);
+        }
+        Poll::Pending
+    }
+
+    /// Lets the guest finish what it does after its answer, on the guest threads and for as long as a request may take.
+    pub(crate) fn detach(mut self, in_flight: super::body::InFlight) {
+        let executor = self.shared.executor.clone();
+        let account = self.shared.meters().cpu.clone();
+        let deadline = Instant::now() + self.shared.spec().request_timeout;
+        self.deadline = Some(deadline);
+        self.interrupts = None;
+        let rest = async move {
+            let _in_flight = in_flight;
+            // What it would say went to the log; nobody waits for it.
+            drop(std::future::poll_fn(|context| self.poll(context)).await);
+        };
+        executor.spawn(account, rest).detach();
+    }
+}
+
+/// Waits while the account is in debt.
+fn poll_throttle(
+    throttle: &mut Option<Pin<Box<Sleep>>>,
+    account: &CpuAccount,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    if !account.has_quota() {
+        return Poll::Ready(());
+    }
+    loop {
+        if let Some(sleep) = throttle {
+            ready!(sleep.as_mut().poll(context));
+            *throttle = None;
+        }
+        let Some(debt) = account.debt() else { return Poll::Ready(()) };
+        account.record_throttled(debt);
+        *throttle = Some(Box::pin(tokio::time::sleep(debt)));
+    }
+}

@@ -1,0 +1,223 @@
+//! Instances of a handler: made, used, and used again where that is allowed.
+
+use super::error::CallError;
+use crate::container::Meters;
+use crate::cpu::YIELD_INTERVAL;
+use crate::exit::{self, Exit, ExitReason};
+use crate::image::{Image, Program};
+use crate::state::{ComponentState, Template};
+use crossbeam_queue::ArrayQueue;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme as P2Scheme;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
+
+/// The instances of one container.
+pub(crate) struct Instances {
+    engine: Engine,
+    image: Image,
+    template: Template,
+    /// Those that may answer another request. Empty where each request gets its own.
+    idle: ArrayQueue<Instance>,
+}
+
+impl std::fmt::Debug for Instances {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Instances")
+            .field("image", &self.image)
+            .field("idle", &self.idle.len())
+            .finish()
+    }
+}
+
+/// One instance, its store and what it has used.
+struct Instance {
+    store: Store<ComponentState>,
+    proxy: Proxy,
+    requests: u32,
+    /// Fuel the store was last given.
+    fuel: u64,
+    meters: Arc<Meters>,
+}
+
+enum Proxy {
+    P2(p2::bindings::Proxy),
+    P3(p3::bindings::Service),
+}
+
+/// Where the guest's answer goes, and how the guest learns that it was read.
+pub(crate) struct Answer {
+    pub(crate) response: oneshot::Sender<Response<WasiBody>>,
+    /// Resolves when the response's body has been read to its end or dropped.
+    pub(crate) read: oneshot::Receiver<()>,
+}
+
+impl Instances {
+    pub(crate) fn new(engine: Engine, image: Image, template: Template, concurrency: usize) -> Self {
+        Self { engine, image, template, idle: ArrayQueue::new(concurrency) }
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Drops those that wait for another request.
+    pub(crate) fn clear(&self) {
+        while self.idle.pop().is_some() {}
+    }
+
+    /// Has an instance answer `request`. The future ends when the guest is done with the request, which may be after its
+    /// answer has been read.
+    pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
+        let mut instance = match self.idle.pop() {
+            Some(instance) => instance,
+            None => self.instantiate().await.map_err(|error| self.explain(&error))?,
+        };
+        let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
+        instance.refuel(fuel).map_err(|error| self.explain(&error))?;
+        instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
+        instance.requests += 1;
+        if instance.requests < self.template.spec().instance_reuse {
+            // More than fit cannot be idle: the queue holds as many as may run at once.
+            drop(self.idle.push(instance));
+        }
+        Ok(())
+    }
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance> {
+        let mut store = Store::new(&self.engine, self.template.component_state()?);
+        store.limiter(|state| &mut state.memory);
+        let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
+        store.set_fuel(fuel)?;
+        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
+        let proxy = match self.image.program() {
+            Program::HandlerP2(pre) => Proxy::P2(pre.instantiate_async(&mut store).await?),
+            Program::HandlerP3(pre) => Proxy::P3(pre.instantiate_async(&mut store).await?),
+            Program::CommandP1(_) | Program::CommandP2(_) | Program::CommandP3(_) => {
+                wasmtime::bail!("the image does not handle requests")
+            }
+        };
+        Ok(Instance { store, proxy, requests: 0, fuel, meters: self.template.meters().clone() })
+    }
+
+    /// Says in the log what ended a guest, and tells the caller what it means.
+    fn explain(&self, error: &wasmtime::Error) -> CallError {
+        let meters = self.template.meters();
+        if meters.memory.exceeded() {
+            self.template.log(exit::OUT_OF_MEMORY);
+            return CallError::OutOfMemory;
+        }
+        let exit = Exit::from_error(error, self.template.spec().fuel);
+        match exit.reason {
+            ExitReason::OutOfFuel => {
+                self.template.log(&exit.message);
+                CallError::OutOfFuel
+            }
+            ExitReason::Exited => CallError::NoAnswer(exit.message),
+            _ => {
+                meters.traps.fetch_add(1, Ordering::Relaxed);
+                // With the wasm backtrace, which the error's debug form has.
+                self.template.log(&format!("{error:?}"));
+                CallError::Trapped(exit.message)
+            }
+        }
+    }
+}
+
+impl Instance {
+    fn refuel(&mut self, fuel: u64) -> wasmtime::Result<()> {
+        self.record_fuel();
+        self.store.set_fuel(fuel)?;
+        self.fuel = fuel;
+        Ok(())
+    }
+
+    fn record_fuel(&mut self) {
+        let left = self.store.get_fuel().unwrap_or(self.fuel);
+        self.meters.fuel.fetch_add(self.fuel.saturating_sub(left), Ordering::Relaxed);
+        self.fuel = left;
+    }
+
+    async fn answer(&mut self, request: Request<WasiBody>, answer: Answer) -> wasmtime::Result<()> {
+        match &self.proxy {
+            Proxy::P2(proxy) => answer_p2(&mut self.store, proxy, request, answer).await,
+            Proxy::P3(proxy) => answer_p3(&mut self.store, proxy, request, answer).await,
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.record_fuel();
+    }
+}
+
+/// Resolves when the request's body has been taken in.
+type Transmitted = Pin<Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>>;
+
+async fn answer_p2(
+    store: &mut Store<ComponentState>,
+    proxy: &p2::bindings::Proxy,
+    request: Request<WasiBody>,
+    answer: Answer,
+) -> wasmtime::Result<()> {
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(P2Scheme::Http, request)?;
+    let sender = answer.response;
+    let outparam = http.new_response_outparam_from_callback(move |result| {
+        // An error in place of an answer drops the sender, which says as much.
+        if let Ok(response) = result {
+            // Nobody may be there any more to take it.
+            drop(sender.send(response));
+        }
+    })?;
+    proxy.wasi_http_incoming_handler().call_handle(store, request, outparam).await
+}
+
+async fn answer_p3(
+    store: &mut Store<ComponentState>,
+    proxy: &p3::bindings::Service,
+    request: Request<WasiBody>,
+    answer: Answer,
+) -> wasmtime::Result<()> {
+    let request = with_authority(request);
+    let run = store.run_concurrent(async |accessor| -> wasmtime::Result<()> {
+        let (request, transmitted) = accessor.with(|mut store| {
+            let (request, transmitted) = p3::Request::from_http(store.data_mut().http().hooks, request);
+            (request, Box::pin(transmitted) as Transmitted)
+        });
+        let response = match proxy.handle(accessor, request).await? {
+            Ok(response) => response,
+            Err(code) => wasmtime::bail!("the guest answered with the error {code:?}"),
+        };
+        let response = accessor.with(|store| response.into_http(store, transmitted))?;
+        drop(answer.response.send(response));
+        // The body is made by the guest's tasks, which run while this waits. Either end of the channel going away means
+        // that nobody reads any more.
+        drop(answer.read.await);
+        std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+        Ok(())
+    });
+    run.await?
+}
+
+/// Puts the Host header into the request's URI, where preview 3 guests look for the authority.
+fn with_authority(mut request: Request<WasiBody>) -> Request<WasiBody> {
+    if request.uri().authority().is_none()
+        && let Some(host) = request.headers().get(http::header::HOST)
+        && let Ok(authority) = Authority::try_from(host.as_bytes())
+    {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.authority = Some(authority);
+        parts.scheme = Some(Scheme::HTTP);
+        // A URI with scheme and authority needs a path, which every request that has a Host has.
+        *request.uri_mut() = http::Uri::from_parts(parts).unwrap_or_default();
+    }
+    request
+}

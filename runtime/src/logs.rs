@@ -1,0 +1,47 @@
+//! What a guest prints: split into lines, stamped, bounded, and handed to a sink.
+//!
+//! Sinks are called on the thread that runs the guest, one whole line at a time, so a guest that logs without end
+//! slows itself and nobody else, and holds at most one unfinished line of host memory.
+
+mod file;
+mod ring;
+mod stream;
+
+pub use file::FileLog;
+pub use ring::RingLog;
+pub(crate) use stream::GuestOutput;
+
+use std::fmt::Debug;
+use std::time::SystemTime;
+
+/// Lines longer than this are broken, so that a guest that never ends a line holds no more than this. Docker's
+/// own bound for one message, 16 KiB.
+pub(crate) const MAX_LINE: usize = 16 * 1024;
+
+/// Which of a guest's two outputs a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error; what the host says of a guest (a trap's backtrace) comes here too.
+    Stderr,
+}
+
+/// One line of a guest's output, without its line end, at most 16 KiB long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When the line was complete.
+    pub time: SystemTime,
+    /// Where it was written.
+    pub stream: Stream,
+    /// What was written, made valid UTF-8 by replacement.
+    pub message: String,
+}
+
+/// Takes the lines of one container.
+///
+/// Called from the threads that run guests: an implementation must not block for long and must bound what it keeps.
+pub trait LogSink: Debug + Send + Sync {
+    /// Takes one line.
+    fn line(&self, line: LogLine);
+}
