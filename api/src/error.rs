@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use coracle_supervisor::OperationError;
 use http::StatusCode;
 
 /// What a client is told went wrong: an exception's name, a sentence, and the HTTP status that goes with them.
@@ -42,5 +43,31 @@ impl ApiError {
             "ServerException",
             "The request failed because of an error in coracle; its log has the cause.",
         )
+    }
+}
+
+/// The one place where the supervisor's refusals become wire codes.
+impl From<OperationError> for ApiError {
+    fn from(error: OperationError) -> Self {
+        if error.is_client_fault() {
+            return Self::bad_request(error.code(), error.to_string());
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "an operation failed");
+        Self::with_status(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_client_s_fault_and_has_ecs_s_name() {
+        let error = ApiError::from(OperationError::ClusterNotFound);
+        assert_eq!(error, ApiError::bad_request("ClusterNotFoundException", "Cluster not found."));
+        let error = ApiError::from(OperationError::InvalidParameter(
+            "desiredCount must be 0 to 5000, not -1.".into(),
+        ));
+        assert_eq!((error.code.as_ref(), error.status.as_u16()), ("InvalidParameterException", 400));
     }
 }

@@ -9,36 +9,13 @@ use crate::ApiError;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
-/// An operation's input from a body. Nesting is bounded by serde_json itself, at 128.
+/// An operation's input from a body; one without input may come without a body.
 ///
 /// # Errors
 /// `SerializationException` for what is not JSON, `InvalidParameterException` for a field that is unknown or has the
 /// wrong type; the message names it.
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    // An operation without input may come without a body.
-    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
-    let json = &mut serde_json::Deserializer::from_slice(body);
-    let input = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        match inner.classify() {
-            serde_json::error::Category::Data => {
-                let at = if path == "." { String::new() } else { format!("{path}: ") };
-                ApiError::bad_request(
-                    "InvalidParameterException",
-                    format!("{at}{}", without_position(&inner)),
-                )
-            }
-            _ => ApiError::bad_request("SerializationException", format!("The body is not JSON: {inner}.")),
-        }
-    })?;
-    json.end().map_err(|error| {
-        ApiError::bad_request(
-            "SerializationException",
-            format!("The body is not one JSON document: {error}."),
-        )
-    })?;
-    Ok(input)
+    Ok(coracle_supervisor::operations::parse_request(body.trim_ascii())?)
 }
 
 /// An operation's output as a body.
@@ -80,15 +57,6 @@ fn answer(status: http::StatusCode, body: Bytes, request_id: &str) -> http::Resp
     response
 }
 
-/// serde_json ends its messages with " at line 1 column 57", which says nothing about a document that a program wrote.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -124,14 +92,14 @@ mod tests {
     fn an_unknown_field_is_named_with_its_path() {
         let (code, message) = refusal(r#"{"tags":[{"key":"a"},{"key":"b","colour":1}]}"#);
         assert_eq!(code, "InvalidParameterException");
-        assert_eq!(message, "tags[1].colour: unknown field `colour`, expected `key`");
+        assert_eq!(message, "Invalid request at tags[1].colour: unknown field `colour`, expected `key`");
     }
 
     #[test]
     fn a_wrong_type_is_named_with_its_path() {
         let (code, message) = refusal(r#"{"desiredCount":-1}"#);
         assert_eq!(code, "InvalidParameterException");
-        assert_eq!(message, "desiredCount: invalid value: integer `-1`, expected u32");
+        assert_eq!(message, "Invalid request at desiredCount: invalid value: integer `-1`, expected u32");
     }
 
     #[test]

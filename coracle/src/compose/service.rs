@@ -158,7 +158,7 @@ fn image(text: &str, directory: &Path) -> Result<String, String> {
     if text.is_empty() {
         return Err("the name of an image is expected".into());
     }
-    let is_file = text.starts_with(['.', '/']) || text.ends_with(".wasm") || text.ends_with(".wat");
+    let is_file = crate::is_file_image(text);
     Ok(if is_file { absolute(text, directory)?.display().to_string() } else { text.to_owned() })
 }
 

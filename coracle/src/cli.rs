@@ -1,0 +1,62 @@
+//! The command line: arguments as typed ([`args`]), what they mean (each command's own file), what comes out.
+
+pub(crate) mod args;
+mod client;
+mod cluster;
+pub(crate) mod error;
+mod logs;
+mod output;
+mod ps;
+mod run;
+mod service;
+mod signals;
+mod task;
+mod task_definition;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use error::Failure;
+
+/// Does what the process was called for. What goes wrong is one line on standard error and an exit code: 2 where the
+/// input is at fault, 1 where it is not, and the guest's own for `coracle run`.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return error::usage(&error),
+    };
+    match execute(arguments.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run(args) => run::main(args),
+        Command::Version(args) => version::main(args),
+        Command::Ps(args) => client(ps::main(args)),
+        Command::Logs(args) => client(logs::main(args)),
+        Command::Service(command) => client(service::main(command)),
+        Command::Task(command) => client(task::main(command)),
+        Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::Cluster(command) => client(cluster::main(command)),
+        Command::Serve(_) | Command::Up(_) => Err(Failure::failed("not there yet")),
+    }
+}
+
+/// What the control side of a host runs on. Guests and the balancer have threads of their own.
+fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().map_err(Failure::io)
+}
+
+/// A command that asks the daemon: one connection at a time, so that one thread is enough.
+fn client(command: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::io)?;
+    runtime.block_on(command)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,119 @@
+//! The command line as typed. Each command has a file of its own here, and one of the same name in `cli` that does it.
+
+mod cluster;
+mod logs;
+mod ps;
+mod run;
+mod serve;
+mod service;
+mod task;
+mod task_definition;
+mod up;
+mod values;
+mod workload;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use cluster::ClusterCommand;
+pub(crate) use logs::LogsArgs;
+pub(crate) use ps::PsArgs;
+pub(crate) use run::RunArgs;
+pub(crate) use serve::ServeArgs;
+pub(crate) use service::{ServiceCommand, ServiceCreate, ServiceUpdate};
+pub(crate) use task::{TaskCommand, TaskRun};
+pub(crate) use task_definition::TaskDefinitionCommand;
+pub(crate) use up::UpArgs;
+pub(crate) use values::{Endpoint, NetworkChoice};
+pub(crate) use workload::Workload;
+
+/// A container service in one binary: WebAssembly tasks behind a load balancer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coracle",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_value_name = "COMMAND",
+    after_help = "Examples:
+  coracle serve hello.wasm --replicas 3       three replicas behind a load balancer, no daemon
+  coracle run wordcount.wasm < README.md      one task in the foreground
+  coracle up                                  the daemon; applies compose.yaml if there is one
+  coracle service ls                          what the daemon keeps running"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one task in the foreground
+    Run(RunArgs),
+    /// Serve replicas of an image behind a load balancer, without a daemon
+    Serve(ServeArgs),
+    /// Start the daemon in the foreground, and apply a Compose file
+    Up(UpArgs),
+    /// List the tasks that run
+    Ps(PsArgs),
+    /// Show what tasks printed
+    Logs(LogsArgs),
+    /// Services: tasks that are kept running
+    #[command(subcommand)]
+    Service(ServiceCommand),
+    /// Standalone tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Task definitions: what tasks are made from
+    #[command(subcommand, visible_alias = "td")]
+    TaskDefinition(TaskDefinitionCommand),
+    /// Clusters: name spaces of services and tasks
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Show the version
+    Version(VersionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    /// How to write the result
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Table,
+    /// The API's own answer
+    Json,
+}
+
+/// Where the daemon is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ApiArgs {
+    /// The daemon's API
+    #[arg(long, value_name = "URL", env = "CORACLE_ENDPOINT", default_value = coracle::DEFAULT_ENDPOINT)]
+    pub(crate) endpoint: Endpoint,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Where the daemon is, and which of its clusters is meant.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterArgs {
+    /// The cluster's name or ARN
+    #[arg(short, long, value_name = "NAME", env = "CORACLE_CLUSTER", default_value = "default")]
+    pub(crate) cluster: String,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[cfg(test)]
+mod tests;

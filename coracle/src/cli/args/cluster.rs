@@ -1,0 +1,31 @@
+//! `coracle cluster`
+
+use clap::{Args, Subcommand};
+
+use super::{ApiArgs, values};
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  coracle cluster create shop
+  coracle cluster ls
+  coracle cluster delete shop")]
+pub(crate) enum ClusterCommand {
+    /// List the clusters
+    #[command(visible_alias = "list")]
+    Ls(ApiArgs),
+    /// Create a cluster; one that is there already is left as it is
+    Create(ClusterName),
+    /// Show one cluster
+    Describe(ClusterName),
+    /// Delete a cluster without services and tasks
+    Delete(ClusterName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterName {
+    /// The cluster's name
+    #[arg(value_parser = values::name)]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}

@@ -1,0 +1,79 @@
+//! `coracle task`
+
+use clap::{Args, Subcommand};
+
+use super::{ClusterArgs, values};
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  coracle task run wordcount --count 2 --env MODE=fast -- /data/input
+  coracle task ls --all
+  coracle task describe 1b2c3d4e
+  coracle task stop 1b2c3d4e --reason 'no longer needed'")]
+pub(crate) enum TaskCommand {
+    /// Run standalone tasks; nobody replaces them
+    Run(TaskRun),
+    /// List the tasks of a cluster
+    #[command(visible_alias = "list")]
+    Ls(TaskList),
+    /// Show one task, and why it stopped
+    Describe(TaskName),
+    /// Stop a task
+    Stop(TaskStop),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskRun {
+    /// What to run: family:revision, a family for its newest revision, or an ARN
+    pub(crate) task_definition: String,
+
+    /// How many
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10), allow_negative_numbers = true)]
+    pub(crate) count: u32,
+
+    /// Set an environment variable in the first container
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    /// The first container's arguments, instead of the definition's
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskList {
+    /// Also tasks that stopped lately
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Only this service's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskName {
+    /// The task's id, the beginning of it, or its ARN
+    pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskStop {
+    /// The task's id, the beginning of it, or its ARN
+    pub(crate) task: String,
+
+    /// Why, for those who look later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}

@@ -1,0 +1,105 @@
+//! What is understood, what is refused, and in which words.
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::cli::error::usage_line;
+
+fn parse(line: &str) -> Arguments {
+    let words = shlex::split(line).unwrap();
+    Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn refusal(line: &str) -> String {
+    let words = shlex::split(line).unwrap();
+    usage_line(&Arguments::try_parse_from(words).expect_err(line))
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn every_command_shows_examples() {
+    fn check(command: &clap::Command) {
+        for inner in command.get_subcommands().filter(|inner| inner.get_name() != "version") {
+            let help = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  coracle "), "{} has no examples", inner.get_name());
+        }
+    }
+    check(&Arguments::command());
+}
+
+#[test]
+fn run_takes_options_before_and_the_guest_s_arguments_after_a_double_dash() {
+    let Command::Run(run) =
+        parse("coracle run a.wasm -e A=1 --env B=x=y --volume .:/w:ro --network host --cpu 256 --memory 64 --fuel 9 -- -v a").command
+    else {
+        panic!("not run");
+    };
+    let workload = run.workload;
+    assert_eq!(workload.environment, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
+    assert_eq!(workload.volumes, [".:/w:ro".parse().unwrap()]);
+    assert!(workload.volumes[0].read_only);
+    assert_eq!((workload.network, workload.cpu, workload.memory), (NetworkChoice::Host, Some(256), Some(64)));
+    assert_eq!((workload.fuel, workload.arguments), (Some(9), vec!["-v".into(), "a".into()]));
+}
+
+#[test]
+fn serve_has_one_replica_on_loopback_unless_told_otherwise() {
+    let Command::Serve(serve) = parse("coracle serve a.wasm").command else { panic!("not serve") };
+    assert_eq!((serve.replicas, serve.listen), (1, "127.0.0.1:8080".parse().unwrap()));
+    for (text, address) in [
+        (":9000", "127.0.0.1:9000"),
+        ("9000", "127.0.0.1:9000"),
+        ("localhost:0", "127.0.0.1:0"),
+        ("[::1]:80", "[::1]:80"),
+    ] {
+        let Command::Serve(serve) = parse(&format!("coracle serve a.wasm --listen {text}")).command else {
+            panic!("not serve")
+        };
+        assert_eq!(serve.listen, address.parse().unwrap(), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_option() {
+    let table = [
+        ("coracle serve a.wasm --replicas -1", "--replicas", "from 1 to 5000"),
+        ("coracle serve a.wasm --replicas 1000000000", "--replicas", "from 1 to 5000"),
+        ("coracle serve a.wasm --replicas many", "--replicas", "from 1 to 5000"),
+        ("coracle service scale web -1", "<REPLICAS>", "from 0 to 5000"),
+        ("coracle service scale web 1000000000", "<REPLICAS>", "from 0 to 5000"),
+        ("coracle service create web -t a --replicas -1", "--replicas", "from 0 to 5000"),
+        ("coracle service create we.b -t a", "<NAME>", "letters, digits"),
+        ("coracle cluster create ''", "<NAME>", ""),
+        ("coracle run a.wasm --cpu 0", "--cpu", "from 128 to 196608"),
+        ("coracle run a.wasm --memory 0", "--memory", "from 6 to"),
+        ("coracle run a.wasm --fuel -5", "--fuel", "above 0"),
+        ("coracle run a.wasm --env NAME", "--env", "NAME=VALUE"),
+        ("coracle run a.wasm --env =1", "--env", "NAME=VALUE"),
+        ("coracle run a.wasm --volume data", "--volume", "HOST:GUEST"),
+        ("coracle run a.wasm --volume .:data", "--volume", "absolute"),
+        ("coracle run a.wasm --network bridge", "--network", "host, none"),
+        ("coracle serve a.wasm --listen here", "--listen", "ADDRESS:PORT"),
+        ("coracle serve a.wasm --listen 127.0.0.1:99999", "--listen", "ADDRESS:PORT"),
+        ("coracle serve a.wasm --request-timeout 0", "--request-timeout", "seconds"),
+        ("coracle serve a.wasm --health-path up", "--health-path", "/health"),
+        ("coracle serve a.wasm --container-port 0", "--container-port", ""),
+        ("coracle serve a.wasm --replica 2", "--replica", "--replicas"),
+        ("coracle serve", "<IMAGE>", ""),
+        ("coracle frobnicate", "frobnicate", ""),
+        ("coracle ps --endpoint https://localhost:4566", "--endpoint", "https"),
+        ("coracle ps --endpoint localhost", "--endpoint", "http://HOST:PORT"),
+        ("coracle ps --output yaml", "--output", "table, json"),
+        ("coracle service update web", "--task-definition", ""),
+        ("coracle task run a --count 11", "--count", "1..=10"),
+    ];
+    for (line, names, says) in table {
+        let message = refusal(line);
+        assert!(message.contains(names) && message.contains(says), "{line}: {message}");
+        assert!(!message.contains('\n'), "{line}: {message:?}");
+        assert!(!message.starts_with("error"), "{line}: {message:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! What a task may be given: options that `run` and `serve` share.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{self, NetworkChoice, VolumeOption};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Workload {
+    /// Set an environment variable; nothing is inherited
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    /// Let the task use a directory of the host, read-only with `:ro`
+    #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
+    pub(crate) volumes: Vec<VolumeOption>,
+
+    /// Let the task use the network
+    #[arg(long, value_name = "MODE", default_value = "none")]
+    pub(crate) network: NetworkChoice,
+
+    /// CPU quota of a task in units of 1/1024 core; without one it may use every core
+    #[arg(long, value_name = "UNITS", value_parser = values::task_cpu, allow_negative_numbers = true)]
+    pub(crate) cpu: Option<u32>,
+
+    /// Memory limit of a task; one that exceeds it is killed
+    #[arg(short, long, value_name = "MIB", value_parser = values::task_memory, allow_negative_numbers = true)]
+    pub(crate) memory: Option<u32>,
+
+    /// Instructions, roughly, that a task (or each request to it) may take
+    #[arg(long, value_name = "N", value_parser = values::fuel, allow_negative_numbers = true)]
+    pub(crate) fuel: Option<u64>,
+
+    /// Arguments of the guest
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// How requests to a handler are run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HandlerOptions {
+    /// Requests that one instance answers before it is thrown away
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    pub(crate) instance_reuse: Option<u32>,
+
+    /// Requests that a task answers at the same time
+    #[arg(long, value_name = "N", value_parser = values::count, allow_negative_numbers = true)]
+    pub(crate) max_concurrency: Option<u32>,
+
+    /// Seconds that a request may take
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds, allow_negative_numbers = true)]
+    pub(crate) request_timeout: Option<Duration>,
+}

@@ -1,0 +1,41 @@
+//! Where things are kept on this host.
+
+use std::{env, path::PathBuf};
+
+use coracle_runtime::{Runtime, RuntimeConfig, RuntimeError};
+
+/// Where a daemon keeps what is wanted: `$XDG_DATA_HOME/coracle`, else `~/.local/share/coracle`. `None` where there is
+/// no home directory.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    Some(base("XDG_DATA_HOME", ".local/share")?.join("coracle"))
+}
+
+/// Where compiled code is kept between runs: `$XDG_CACHE_HOME/coracle/compiled`, else `~/.cache/coracle/compiled`.
+/// `None` where there is no home directory.
+#[must_use]
+pub fn cache_dir() -> Option<PathBuf> {
+    Some(base("XDG_CACHE_HOME", ".cache")?.join("coracle/compiled"))
+}
+
+/// The XDG Base Directory Specification: "All paths set in these environment variables must be absolute. If an
+/// implementation encounters a relative path ... it should consider the path invalid and ignore it."
+fn base(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let set = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    set.or_else(|| Some(env::home_dir().filter(|home| home.is_absolute())?.join(below_home)))
+}
+
+/// A runtime with the user's cache of compiled code; without one where that cannot be used, as then only starts are
+/// slower.
+///
+/// # Errors
+/// The engine cannot be set up on this host.
+pub fn open_runtime() -> Result<Runtime, RuntimeError> {
+    match Runtime::new(RuntimeConfig { cache_dir: cache_dir(), ..RuntimeConfig::default() }) {
+        Err(RuntimeError::Cache { path, source }) => {
+            tracing::warn!(path = %path.display(), %source, "compiled code is not kept: the cache cannot be used");
+            Runtime::new(RuntimeConfig::default())
+        }
+        result => result,
+    }
+}
