@@ -42,6 +42,8 @@ def quota(cpu, options):
         time.sleep(1)
         before, started = cpu_seconds(process.pid), time.monotonic()
         time.sleep(options.seconds)
+        if process.poll() is not None:
+            raise SystemExit(f"coracle run ended with {process.returncode} while it was measured")
         used, elapsed = cpu_seconds(process.pid) - before, time.monotonic() - started
     finally:
         process.terminate()
