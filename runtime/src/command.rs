@@ -5,25 +5,11 @@ use crate::cpu::YIELD_INTERVAL;
 use crate::engine::Shared;
 use crate::exit::{Exit, ExitReason};
 use crate::image::{Image, Program};
-use crate::memory::StoreMemory;
 use crate::state::Template;
+use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use wasmtime::{Engine, Linker, Store};
-use wasmtime_wasi::p1::WasiP1Ctx;
-
-/// The store data of a preview 1 module.
-pub(crate) struct ModuleState {
-    wasi: WasiP1Ctx,
-    memory: StoreMemory,
-}
-
-/// The linker for preview 1 modules.
-pub(crate) fn module_linker(engine: &Engine) -> wasmtime::Result<Linker<ModuleState>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
-    Ok(linker)
-}
+use wasmtime::{Engine, Store};
 
 /// A running command.
 #[derive(Debug)]
@@ -130,8 +116,7 @@ async fn run_module(
     pre: &wasmtime::InstancePre<ModuleState>,
     template: &Template,
 ) -> wasmtime::Result<Exit> {
-    let state = ModuleState { wasi: template.wasi()?.build_p1(), memory: template.memory() };
-    let mut metered = MeteredStore::new(engine, template, state, |state| &mut state.memory)?;
+    let mut metered = MeteredStore::new(engine, template, template.module_state()?, |state| state.memory())?;
     let store = &mut metered.store;
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
@@ -141,11 +126,11 @@ async fn run_module(
 
 async fn run_p2(
     engine: &Engine,
-    pre: &wasmtime_wasi::p2::bindings::CommandPre<crate::state::ComponentState>,
+    pre: &wasmtime_wasi::p2::bindings::CommandPre<ComponentState>,
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| &mut state.memory)?;
+        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
     let store = &mut metered.store;
     let command = pre.instantiate_async(&mut *store).await?;
     let result = command.wasi_cli_run().call_run(store).await?;
@@ -154,17 +139,14 @@ async fn run_p2(
 
 async fn run_p3(
     engine: &Engine,
-    pre: &wasmtime_wasi::p3::bindings::CommandPre<crate::state::ComponentState>,
+    pre: &wasmtime_wasi::p3::bindings::CommandPre<ComponentState>,
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| &mut state.memory)?;
+        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
     let store = &mut metered.store;
     let command = pre.instantiate_async(&mut *store).await?;
     let result =
         store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;
     Ok(Exit::exited(i32::from(result.is_err())))
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@ mod life;
 mod spec;
 
 pub(crate) use life::Life;
-pub use spec::{ContainerSpec, Envelope, Mount, Network, Output, Stdin};
+pub use spec::{ContainerSpec, Envelope, Mount, Output, Stdin};
 
 use crate::command::Command;
 use crate::cpu::CpuAccount;
@@ -12,8 +12,8 @@ use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::handler::{GuestBody, HandleError, Handler};
 use crate::image::{Image, ImageKind};
-use crate::memory::MemoryAccount;
 use bytes::Bytes;
+use coracle_runtime_host::memory::MemoryAccount;
 use http::{Request, Response};
 use http_body::Body;
 use std::path::PathBuf;

@@ -1,12 +1,10 @@
 //! The one engine of a process: compiler settings, the pool that instances come from, linkers and guest threads.
 
 use crate::cache::CodeCache;
-use crate::command::{self, ModuleState};
 use crate::container::{Container, ContainerSpec, StartError};
 use crate::cpu::executor::Executor;
 use crate::image::{Image, ImageError};
-use crate::state::ComponentState;
-use crate::{network, state};
+use coracle_runtime_host::state::{self, ComponentState, ModuleState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component};
@@ -86,7 +84,7 @@ impl Runtime {
         };
         let threads = config.guest_threads.unwrap_or_else(cores);
         let shared = Shared {
-            component_linker: component_linker(&engine).map_err(RuntimeError::Engine)?,
+            component_linker: state::component_linker(&engine).map_err(RuntimeError::Engine)?,
             module_linker: OnceLock::new(),
             executor: Executor::start(threads).map_err(RuntimeError::Threads)?,
             engine,
@@ -123,7 +121,7 @@ impl Shared {
         if let Some(linker) = self.module_linker.get() {
             return Ok(linker);
         }
-        let linker = command::module_linker(&self.engine)?;
+        let linker = state::module_linker(&self.engine)?;
         Ok(self.module_linker.get_or_init(|| linker))
     }
 }
@@ -164,16 +162,4 @@ fn pool_config() -> PoolingAllocationConfig {
 /// while dirty could be missed, so only where nothing is ever swapped. (`Auto` then asks the kernel, which has it from 6.7 on.)
 fn swap_is_off() -> bool {
     std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() <= 1)
-}
-
-fn component_linker(engine: &Engine) -> wasmtime::Result<component::Linker<ComponentState>> {
-    let mut linker = component::Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    // The sockets above bind where the guest says; ours bind where the task lives.
-    linker.allow_shadowing(true);
-    network::add_to_linker(&mut linker, state::sockets)?;
-    Ok(linker)
 }

@@ -176,6 +176,3 @@ fn to_wasi_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> 
         Err(error) => WasiHttpError::InternalError(Some(error.to_string())),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,7 @@
 //! Images: bytes to compiled code, and what kind of program it is.
 
-use crate::command::ModuleState;
 use crate::engine::Shared;
-use crate::state::ComponentState;
+use coracle_runtime_host::state::{ComponentState, ModuleState};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -338,6 +337,3 @@ pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,8 +13,7 @@
 //! - `command`: a guest with a beginning and an exit code.
 //! - `handler`: a guest that answers requests; instances, concurrency, streaming.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
-//! - `memory`: one limit over everything a task allocates.
-//! - `network`, `outgoing`, `logs`: what a guest sees of the world.
+//! - `state`, `logs`: what a guest sees of the world. The host functions behind it are the crate `coracle-runtime-host`.
 //!
 //! ```
 //! # use coracle_runtime::{ContainerSpec, ExitReason, Runtime, RuntimeConfig};
@@ -38,12 +37,10 @@ mod exit;
 mod handler;
 mod image;
 mod logs;
-mod memory;
-mod network;
-mod outgoing;
 mod state;
 
-pub use container::{Container, ContainerSpec, Envelope, Mount, Network, Output, StartError, Stdin, Usage};
+pub use container::{Container, ContainerSpec, Envelope, Mount, Output, StartError, Stdin, Usage};
+pub use coracle_runtime_host::network::Network;
 pub use engine::{Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};

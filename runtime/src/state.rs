@@ -1,45 +1,13 @@
-//! What a component's store holds, and how a new one is filled.
+//! What a guest sees of the world: the filling of each new store.
 
-use crate::container::{ContainerSpec, Meters, Network, Output, StartError, Stdin};
+use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
 use crate::logs::{GuestOutput, LogLine, Stream};
-use crate::memory::StoreMemory;
-use crate::network::TaskSockets;
-use crate::outgoing::OutgoingHttp;
-use std::net::SocketAddr;
+use coracle_runtime_host::memory::StoreMemory;
+use coracle_runtime_host::network::Network;
+use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
-
-/// The store data of a component's instance.
-pub(crate) struct ComponentState {
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    outgoing: OutgoingHttp,
-    table: ResourceTable,
-    network: Network,
-    pub(crate) memory: StoreMemory,
-}
-
-impl WasiView for ComponentState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for ComponentState {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
-    }
-}
-
-/// The view that the sockets of `network` work on.
-pub(crate) fn sockets(state: &mut ComponentState) -> TaskSockets<'_> {
-    let network = state.network;
-    TaskSockets { inner: wasmtime_wasi::sockets::WasiSocketsView::sockets(state), network }
-}
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 /// All that is needed to make a store for one more instance of a container.
 #[derive(Debug)]
@@ -50,7 +18,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Checks what can fail, so that [`wasi`](Self::wasi) only fails when the host changed since.
+    /// Checks what can fail, so that making a store only fails when the host changed since.
     pub(crate) fn new(spec: ContainerSpec, meters: Arc<Meters>) -> Result<Self, StartError> {
         for mount in &spec.mounts {
             std::fs::read_dir(&mount.host)
@@ -75,24 +43,22 @@ impl Template {
     }
 
     /// The limiter of a new store.
-    pub(crate) fn memory(&self) -> StoreMemory {
+    fn memory(&self) -> StoreMemory {
         StoreMemory::new(self.meters.memory.clone())
     }
 
     /// The data of a new store for a component.
     pub(crate) fn component_state(&self) -> wasmtime::Result<ComponentState> {
-        Ok(ComponentState {
-            wasi: self.wasi()?.build(),
-            http: WasiHttpCtx::new(),
-            outgoing: OutgoingHttp::new(self.spec.network),
-            table: ResourceTable::new(),
-            network: self.spec.network,
-            memory: self.memory(),
-        })
+        Ok(ComponentState::new(self.wasi()?.build(), self.spec.network, self.memory()))
+    }
+
+    /// The data of a new store for a preview 1 module.
+    pub(crate) fn module_state(&self) -> wasmtime::Result<ModuleState> {
+        Ok(ModuleState::new(self.wasi()?.build_p1(), self.memory()))
     }
 
     /// What the guest sees through WASI.
-    pub(crate) fn wasi(&self) -> wasmtime::Result<WasiCtxBuilder> {
+    fn wasi(&self) -> wasmtime::Result<WasiCtxBuilder> {
         let spec = &self.spec;
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&spec.env);
@@ -124,7 +90,7 @@ impl Template {
             Network::Address(_) => {
                 wasi.allow_tcp(true).allow_udp(true);
                 wasi.socket_addr_check(move |address, purpose| {
-                    Box::pin(std::future::ready(permits(network, address, purpose)))
+                    Box::pin(std::future::ready(network.permits(address, purpose)))
                 });
             }
         }
@@ -143,15 +109,5 @@ impl Template {
             Output::Inherit => eprintln!("{message}"),
             Output::Null => {}
         }
-    }
-}
-
-/// Whether a guest with an address of its own may use `address`: it may listen there, and talk to who connected.
-fn permits(network: Network, address: SocketAddr, purpose: SocketAddrUse) -> bool {
-    let Network::Address(own) = network else { return network == Network::Host };
-    match purpose {
-        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind | SocketAddrUse::TcpListen => address.ip() == own,
-        SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive => true,
-        SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => false,
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::cpu::{CpuAccount, UNITS_PER_CORE};
 use crate::logs::LogSink;
-use crate::memory::MemoryAccount;
-use std::net::IpAddr;
+use coracle_runtime_host::memory::MemoryAccount;
+use coracle_runtime_host::network::Network;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,18 +92,6 @@ pub struct Mount {
     pub guest: String,
     /// Whether writing is refused.
     pub read_only: bool,
-}
-
-/// Which addresses a guest may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// None at all.
-    None,
-    /// The host's, without restriction.
-    Host,
-    /// This address of its own: what the guest binds to the wildcard address lands there, other addresses cannot be
-    /// bound, and nothing can be connected to.
-    Address(IpAddr),
 }
 
 /// Where a guest's standard input comes from.

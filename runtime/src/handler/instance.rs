@@ -5,7 +5,8 @@ use crate::container::Meters;
 use crate::cpu::YIELD_INTERVAL;
 use crate::exit::{self, Exit, ExitReason};
 use crate::image::{Image, Program};
-use crate::state::{ComponentState, Template};
+use crate::state::Template;
+use coracle_runtime_host::state::ComponentState;
 use crossbeam_queue::ArrayQueue;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
@@ -92,7 +93,7 @@ impl Instances {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
         let mut store = Store::new(&self.engine, self.template.component_state()?);
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| state.memory());
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel)?;
         store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;

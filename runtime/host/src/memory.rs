@@ -12,7 +12,7 @@ const TABLE_ELEMENT: u64 = 8;
 
 /// What a container, or a task over all its containers, has allocated and may allocate, in bytes.
 #[derive(Debug)]
-pub(crate) struct MemoryAccount {
+pub struct MemoryAccount {
     limit: u64,
     used: AtomicU64,
     peak: AtomicU64,
@@ -22,7 +22,7 @@ pub(crate) struct MemoryAccount {
 
 impl MemoryAccount {
     /// An account of at most `limit` bytes (`None`: no limit of its own) inside `parent`'s.
-    pub(crate) fn new(limit: Option<u64>, parent: Option<Arc<Self>>) -> Arc<Self> {
+    pub fn new(limit: Option<u64>, parent: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
             limit: limit.unwrap_or(u64::MAX),
             used: AtomicU64::new(0),
@@ -33,22 +33,22 @@ impl MemoryAccount {
     }
 
     /// Bytes in use now.
-    pub(crate) fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were ever in use at once.
-    pub(crate) fn peak(&self) -> u64 {
+    pub fn peak(&self) -> u64 {
         self.peak.load(Ordering::Relaxed)
     }
 
     /// The tightest limit that applies, own or a parent's.
-    pub(crate) fn limit(&self) -> u64 {
+    pub fn limit(&self) -> u64 {
         self.parent.as_ref().map_or(self.limit, |parent| self.limit.min(parent.limit()))
     }
 
     /// Whether an allocation was ever refused, here or in a parent.
-    pub(crate) fn exceeded(&self) -> bool {
+    pub fn exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|parent| parent.exceeded())
     }
 
@@ -82,17 +82,18 @@ impl MemoryAccount {
 /// The error that ends a guest whose growth was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("memory limit exceeded")]
-pub(crate) struct MemoryExceeded;
+pub struct MemoryExceeded;
 
 /// One store's part of an account; what it took goes back when the store is dropped.
 #[derive(Debug)]
-pub(crate) struct StoreMemory {
+pub struct StoreMemory {
     account: Arc<MemoryAccount>,
     taken: u64,
 }
 
 impl StoreMemory {
-    pub(crate) fn new(account: Arc<MemoryAccount>) -> Self {
+    /// A store that has taken nothing yet.
+    pub fn new(account: Arc<MemoryAccount>) -> Self {
         Self { account, taken: 0 }
     }
 

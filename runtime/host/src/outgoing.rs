@@ -1,6 +1,6 @@
 //! Requests that guests send through `wasi:http/outgoing-handler`.
 
-use crate::container::Network;
+use crate::network::Network;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
@@ -30,12 +30,13 @@ static CLIENT: LazyLock<Client<HttpConnector, WasiBody>> = LazyLock::new(|| {
 
 /// What an instance may send. Denied unless the container has the host's network.
 #[derive(Debug)]
-pub(crate) struct OutgoingHttp {
+pub struct OutgoingHttp {
     network: Network,
 }
 
 impl OutgoingHttp {
-    pub(crate) fn new(network: Network) -> Self {
+    /// What a guest with this network may send.
+    pub fn new(network: Network) -> Self {
         Self { network }
     }
 }

@@ -1,4 +1,6 @@
-use crate::{Abi, ImageError, ImageKind, Runtime, RuntimeConfig};
+//! Images: what is one, what is not, and what is kept of it.
+
+use coracle_runtime::{Abi, ImageError, ImageKind, Runtime, RuntimeConfig};
 
 const JOB: &str = r#"(module (memory (export "memory") 2) (func (export "_start")))"#;
 
@@ -48,7 +50,8 @@ fn a_truncated_image_is_refused_wherever_it_is_cut() {
 
 #[test]
 fn unknown_imports_are_all_named() {
-    let module = r#"(module (import "env" "spam" (func)) (import "vendor" "egg" (func)) (func (export "_start")))"#;
+    let module =
+        r#"(module (import "env" "spam" (func)) (import "vendor" "egg" (func)) (func (export "_start")))"#;
     let message = refusal(module.as_bytes());
     assert!(message.contains("env::spam, vendor::egg"), "{message}");
     let component = r#"(component

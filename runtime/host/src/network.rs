@@ -4,7 +4,6 @@
 //! port 8080. WASI's address check can refuse an address but not change it, so the host functions of `wasi:sockets/tcp` are
 //! put behind a wrapper that turns the wildcard address into the task's on the way in, and leaves all else to wasmtime.
 
-use crate::container::Network;
 use std::net::{IpAddr, SocketAddr};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
@@ -13,15 +12,55 @@ use wasmtime_wasi::p2::bindings::sockets::network::{
 };
 use wasmtime_wasi::p2::bindings::sockets::tcp::{self, HostTcpSocket, ShutdownType, TcpSocket};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, SocketError, SocketResult};
-use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView};
 
-/// wasmtime's sockets, binding where the task lives.
-pub(crate) struct TaskSockets<'a> {
-    pub(crate) inner: WasiSocketsCtxView<'a>,
-    pub(crate) network: Network,
+/// Which addresses a guest may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// None at all.
+    None,
+    /// The host's, without restriction.
+    Host,
+    /// This address of its own: what the guest binds to the wildcard address lands there, other addresses cannot be
+    /// bound, and nothing can be connected to.
+    Address(IpAddr),
 }
 
-impl TaskSockets<'_> {
+impl Network {
+    /// Whether a guest with this network may use `address`. With an address of its own it may listen there, and talk
+    /// to who connected.
+    pub fn permits(self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
+        let own = match self {
+            Self::None => return false,
+            Self::Host => return true,
+            Self::Address(own) => own,
+        };
+        match purpose {
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind | SocketAddrUse::TcpListen => address.ip() == own,
+            SocketAddrUse::TcpAccept | SocketAddrUse::UdpReceive => true,
+            SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => false,
+        }
+    }
+}
+
+/// wasmtime's sockets, binding where the task lives.
+pub struct TaskSockets<'a> {
+    inner: WasiSocketsCtxView<'a>,
+    network: Network,
+}
+
+impl std::fmt::Debug for TaskSockets<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("TaskSockets").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+impl<'a> TaskSockets<'a> {
+    /// `inner`, binding where a task with `network` lives.
+    pub fn new(inner: WasiSocketsCtxView<'a>, network: Network) -> Self {
+        Self { inner, network }
+    }
+
     /// Where the guest really binds when it asks for `wanted`.
     fn bind_address(&self, wanted: IpSocketAddress) -> IpSocketAddress {
         let address = SocketAddr::from(wanted);
@@ -46,7 +85,7 @@ impl HasData for HasTaskSockets {
 }
 
 /// Adds the wrapped interfaces. The linker must allow shadowing where it has wasmtime's already.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     sockets: fn(&mut T) -> TaskSockets<'_>,
 ) -> Result<()> {

@@ -1,0 +1,14 @@
+//! What guests are linked against: WASI's host functions, over a store that knows its task's limits and addresses.
+//!
+//! A crate of its own because compiling some thousand generated host functions takes a minute: what changes often, how
+//! guests are run, lives in `coracle-runtime` and compiles without them.
+//!
+//! - [`state`]: what a store holds, and the linkers for it.
+//! - [`memory`]: one limit over everything a task allocates.
+//! - [`network`]: which addresses a guest may use, and sockets at a task's own address.
+//! - [`outgoing`]: requests that guests send.
+
+pub mod memory;
+pub mod network;
+pub mod outgoing;
+pub mod state;

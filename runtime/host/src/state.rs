@@ -1,0 +1,99 @@
+//! What a store holds, and the linkers that work on it.
+
+use crate::memory::StoreMemory;
+use crate::network::{self, Network, TaskSockets};
+use crate::outgoing::OutgoingHttp;
+use wasmtime::component::{self, ResourceTable};
+use wasmtime::{Engine, Linker, Result};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::sockets::WasiSocketsView;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// The store data of a component's instance.
+pub struct ComponentState {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: OutgoingHttp,
+    table: ResourceTable,
+    network: Network,
+    memory: StoreMemory,
+}
+
+impl std::fmt::Debug for ComponentState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ComponentState").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+impl ComponentState {
+    /// The data of a store whose guest sees `wasi`, may use `network`'s addresses and is charged to `memory`.
+    pub fn new(wasi: WasiCtx, network: Network, memory: StoreMemory) -> Self {
+        let (http, outgoing) = (WasiHttpCtx::new(), OutgoingHttp::new(network));
+        Self { wasi, http, outgoing, table: ResourceTable::new(), network, memory }
+    }
+
+    /// The store's limiter.
+    pub fn memory(&mut self) -> &mut StoreMemory {
+        &mut self.memory
+    }
+}
+
+impl WasiView for ComponentState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for ComponentState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// The store data of a preview 1 module.
+pub struct ModuleState {
+    wasi: WasiP1Ctx,
+    memory: StoreMemory,
+}
+
+impl std::fmt::Debug for ModuleState {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ModuleState").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+impl ModuleState {
+    /// The data of a store whose guest sees `wasi` and is charged to `memory`.
+    pub fn new(wasi: WasiP1Ctx, memory: StoreMemory) -> Self {
+        Self { wasi, memory }
+    }
+
+    /// The store's limiter.
+    pub fn memory(&mut self) -> &mut StoreMemory {
+        &mut self.memory
+    }
+}
+
+/// Everything that a component of WASI 0.2 or 0.3 may import.
+pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentState>> {
+    let mut linker = component::Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    // The sockets above bind where the guest says; ours bind where the task lives.
+    linker.allow_shadowing(true);
+    network::add_to_linker(&mut linker, |state: &mut ComponentState| {
+        let network = state.network;
+        TaskSockets::new(state.sockets(), network)
+    })?;
+    Ok(linker)
+}
+
+/// Everything that a module of WASI preview 1 may import.
+pub fn module_linker(engine: &Engine) -> Result<Linker<ModuleState>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
+    Ok(linker)
+}
