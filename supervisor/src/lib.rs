@@ -1,4 +1,5 @@
 //! Keeps what is wanted running.
+mod agent;
 pub mod clock;
 pub mod driver;
 mod error;
@@ -6,8 +7,10 @@ mod ingress;
 pub mod model;
 pub mod operations;
 mod records;
+mod scheduler;
 pub mod store;
 mod supervisor;
+pub mod testing;
 mod view;
 
 pub use error::OperationError;

@@ -296,9 +296,6 @@ pub(crate) mod keys {
     pub(crate) fn failed_tasks(key: &ServiceKey) -> String {
         format!("session/deployment/{}/{}", key.cluster, key.name)
     }
-    pub(crate) fn inactive_services(cluster: &ClusterName) -> String {
-        format!("session/inactive-service/{cluster}/")
-    }
     pub(crate) fn inactive_service(key: &ServiceKey) -> String {
         format!("session/inactive-service/{}/{}", key.cluster, key.name)
     }

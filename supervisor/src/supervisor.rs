@@ -1,11 +1,16 @@
 //! The supervisor: the operations' common ground, and the loops that make what they write come true.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
+use crate::agent::history::History;
+use crate::agent::{Agent, Shutdown, restore};
 use crate::clock::{Clock, Timestamp};
 use crate::driver::Driver;
 use crate::error::OperationError;
@@ -13,6 +18,7 @@ use crate::ingress::Ingress;
 use crate::model::arn::Identity;
 use crate::model::names::{NodeId, TaskId, deployment_id};
 use crate::records::Records;
+use crate::scheduler::Scheduler;
 use crate::store::Store;
 
 /// Settings of a supervisor.
@@ -24,7 +30,7 @@ pub struct SupervisorConfig {
     pub clock: Clock,
     /// Makes ids and jitter repeatable, for tests. Random when absent.
     pub seed: Option<u64>,
-    /// Address at which tasks find the control API, for their environment.
+    /// Environment that every container of every task gets, under its own definition's.
     pub environment: Vec<(String, String)>,
 }
 
@@ -38,6 +44,15 @@ impl Default for SupervisorConfig {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     shared: Arc<Shared>,
+    loops: Arc<Loops>,
+}
+
+/// The loops, which end with the last clone of their supervisor.
+#[derive(Debug)]
+struct Loops {
+    tasks: Mutex<JoinSet<()>>,
+    scheduler: AbortHandle,
+    agent: Mutex<Option<oneshot::Sender<Shutdown>>>,
 }
 
 /// What operations and loops share.
@@ -62,22 +77,46 @@ impl Supervisor {
         driver: Arc<dyn Driver>,
     ) -> Result<Self, OperationError> {
         let mut rng = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
+        let records = Records { store };
         let shared = Arc::new(Shared {
-            node: NodeId::random(&mut rng),
-            records: Records { store },
+            node: restore::node(&records, NodeId::random(&mut rng)).await?,
+            records,
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
             creating: tokio::sync::Mutex::default(),
             config,
         });
-        Ok(Self { shared })
+        restore::standalone_tasks(&shared).await?;
+
+        let mut tasks = JoinSet::new();
+        let (ask, asked) = oneshot::channel();
+        tasks.spawn(Agent::new(Arc::clone(&shared)).run(asked));
+        tasks.spawn(History::new(Arc::clone(&shared)).run());
+        let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
+        let loops = Loops { tasks: Mutex::new(tasks), scheduler, agent: Mutex::new(Some(ask)) };
+        Ok(Self { shared, loops: Arc::new(loops) })
     }
 
-    /// Stops in good order: nothing new is started, listeners finish the requests in flight, then every task is stopped. Services stay wanted, and
-    /// come back with the next start.
+    /// Stops in good order: nothing new is started, listeners finish the requests in flight, then every task is stopped, all within `deadline`.
+    /// Services stay wanted, and come back with the next start.
     pub async fn shutdown(&self, deadline: Duration) {
+        let by = Instant::now() + deadline;
+        self.loops.scheduler.abort();
         self.shared.ingress.close(deadline).await;
+        let ask = lock(&self.loops.agent).take();
+        if let Some(ask) = ask {
+            let (done, all_stopped) = oneshot::channel();
+            // Neither fails unless the agent has ended by itself.
+            ask.send(Shutdown { deadline: by, done }).ok();
+            all_stopped.await.ok();
+        }
+        lock(&self.loops.tasks).abort_all();
+    }
+
+    /// Ends every loop and task at once and in no order, as the death of the process would. What was acknowledged is in the store.
+    pub fn kill(&self) {
+        lock(&self.loops.tasks).abort_all();
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -105,7 +144,7 @@ impl Supervisor {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.shared.config.clock.now()
+        self.shared.now()
     }
 
     pub(crate) fn new_task_id(&self) -> TaskId {
@@ -118,8 +157,16 @@ impl Supervisor {
 }
 
 impl Shared {
-    pub(crate) fn random<T>(&self, make: impl FnOnce(&mut StdRng) -> T) -> T {
-        // A generator that panicked half-way still generates.
-        make(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn now(&self) -> Timestamp {
+        self.config.clock.now()
     }
+
+    pub(crate) fn random<T>(&self, make: impl FnOnce(&mut StdRng) -> T) -> T {
+        make(&mut lock(&self.rng))
+    }
+}
+
+/// None of what these locks guard can be left half changed: generators generate, and sets and options change in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

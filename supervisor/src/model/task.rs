@@ -142,6 +142,9 @@ pub struct ServiceMembership {
     pub deployment: String,
     /// Where the service is published, if it is.
     pub publication: Option<Publication>,
+    /// The port that gets the service's requests; none for a handler.
+    #[serde(default)]
+    pub port: Option<u16>,
 }
 
 /// RunTask's `overrides`.

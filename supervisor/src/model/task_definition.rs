@@ -95,6 +95,23 @@ impl TaskDefinitionContent {
         self.container_definitions.iter().find(|container| container.name == name)
     }
 
+    /// The container that gets a published service's requests: the first essential one with a port, or the first essential one where none has.
+    pub fn traffic_container(&self) -> Option<&str> {
+        let mut essential = self.container_definitions.iter().filter(|container| container.is_essential());
+        let first = essential.clone().next();
+        essential
+            .find(|container| container.first_port().is_some())
+            .or(first)
+            .map(|container| container.name.as_str())
+    }
+
+    /// The port that requests come to; none for a handler, which needs none.
+    pub fn traffic_port(&self) -> Option<u16> {
+        self.traffic_container()
+            .and_then(|name| self.container(name))
+            .and_then(ContainerDefinition::first_port)
+    }
+
     /// CPU units of the whole task, 1024 a core.
     pub fn cpu_units(&self) -> Option<u32> {
         self.cpu.as_deref().and_then(|text| text.parse().ok())
@@ -282,6 +299,11 @@ impl ContainerDefinition {
     /// Whether the task ends with this container. "If the essential parameter is omitted, a container is assumed to be essential."
     pub fn is_essential(&self) -> bool {
         self.essential.unwrap_or(true)
+    }
+
+    /// The first port that it maps.
+    pub fn first_port(&self) -> Option<u16> {
+        self.port_mappings.iter().find_map(|mapping| mapping.container_port)
     }
 }
 

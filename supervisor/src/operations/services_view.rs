@@ -97,20 +97,11 @@ impl Supervisor {
             return Ok(None);
         }
         let definition = self.records().task_definition(&record.primary().task_definition).await?;
-        let traffic = definition.as_ref().and_then(|definition| traffic_port(&definition.content));
-        let (container_name, container_port) = traffic.unzip();
+        let content = definition.as_ref().map(|definition| &definition.content);
         Ok(Some(LoadBalancer {
             target_group_arn: self.identity().target_group(&key.cluster, &key.name),
-            container_name,
-            container_port,
+            container_name: content.and_then(|content| content.traffic_container()).map(str::to_owned),
+            container_port: content.and_then(TaskDefinitionContent::traffic_port),
         }))
     }
-}
-
-/// The container and port that get a published service's requests: the first port of the first essential container that has one.
-pub(crate) fn traffic_port(content: &TaskDefinitionContent) -> Option<(String, u16)> {
-    let essential = content.container_definitions.iter().filter(|container| container.is_essential());
-    essential
-        .flat_map(|container| container.port_mappings.iter().map(move |mapping| (container, mapping)))
-        .find_map(|(container, mapping)| Some((container.name.clone(), mapping.container_port?)))
 }

@@ -1,0 +1,123 @@
+//! A service's events, in ECS's words, the newest 100.
+
+use crate::clock::Timestamp;
+use crate::model::names::TaskId;
+use crate::model::service::ServiceEvent;
+use crate::records::{ServiceKey, encode, keys};
+use crate::store::Transaction;
+
+/// "The event stream for your service. A maximum of 100 of the latest events are displayed."
+pub(super) const MAX_EVENTS: u64 = 100;
+
+/// Events that happened, until they are written together.
+#[derive(Debug, Default)]
+pub(super) struct EventLog {
+    messages: Vec<Message>,
+    next: u64,
+    last: Option<String>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Plain(String),
+    Registered(usize),
+}
+
+impl EventLog {
+    /// `text` comes after "(service X) ".
+    fn push(&mut self, text: String) {
+        self.messages.push(Message::Plain(text));
+    }
+
+    pub(super) fn started(&mut self, tasks: &[TaskId]) {
+        self.push(format!("has started {} tasks: {}.", tasks.len(), listed(tasks)));
+    }
+
+    pub(super) fn stopped(&mut self, tasks: &[TaskId]) {
+        self.push(format!("has stopped {} running tasks: {}.", tasks.len(), listed(tasks)));
+    }
+
+    pub(super) fn draining(&mut self, tasks: usize) {
+        self.push(format!("has begun draining connections on {tasks} tasks."));
+    }
+
+    pub(super) fn deregistered(&mut self, targets: usize, group: &str) {
+        self.push(format!("deregistered {targets} targets in (target-group {group})"));
+    }
+
+    /// Tasks that become targets one after the other in a moment are one event.
+    pub(super) fn registered(&mut self, targets: usize) {
+        if let Some(Message::Registered(count)) = self.messages.last_mut() {
+            *count += targets;
+        } else {
+            self.messages.push(Message::Registered(targets));
+        }
+    }
+
+    /// `port` is that of a server; a handler has none.
+    pub(super) fn unhealthy(&mut self, task: &TaskId, port: Option<u16>, group: &str, reason: &str) {
+        let port = port.map_or_else(String::new, |port| format!(" (port {port})"));
+        self.push(format!(
+            "(task {task}){port} is unhealthy in (target-group {group}) due to (reason {reason})"
+        ));
+    }
+
+    pub(super) fn failed_to_start(&mut self, reason: &str) {
+        self.push(format!("failed to launch a task with (error {reason})."));
+    }
+
+    pub(super) fn unable_to_start(&mut self) {
+        self.push("is unable to consistently start tasks successfully.".to_owned());
+    }
+
+    pub(super) fn blocked(&mut self) {
+        self.push(
+            "was unable to stop or start tasks during a deployment because of the service deployment configuration. \
+             Update the minimumHealthyPercent or maximumPercent value and try again."
+                .to_owned(),
+        );
+    }
+
+    pub(super) fn completed(&mut self, deployment: &str) {
+        self.push(format!("(deployment {deployment}) deployment completed."));
+    }
+
+    pub(super) fn problem(&mut self, text: String) {
+        self.push(text);
+    }
+
+    pub(super) fn steady(&mut self) {
+        self.push("has reached a steady state.".to_owned());
+    }
+
+    /// The transaction that writes what has happened since the last one. Repetitions of the last event are left out.
+    pub(super) fn flush(&mut self, key: &ServiceKey, group: &str, now: Timestamp) -> Option<Transaction> {
+        let mut write = Transaction::new();
+        for message in std::mem::take(&mut self.messages) {
+            let text = match message {
+                Message::Plain(text) => text,
+                Message::Registered(count) => format!("registered {count} targets in (target-group {group})"),
+            };
+            if self.last.as_ref() == Some(&text) {
+                continue;
+            }
+            let event = ServiceEvent {
+                id: format!("{}-{:020}", key.name, self.next),
+                created_at: now,
+                message: format!("(service {}) {text}", key.name),
+            };
+            self.last = Some(text);
+            write = write.put(keys::event(key, self.next), encode(&event));
+            if let Some(oldest) = self.next.checked_sub(MAX_EVENTS) {
+                write = write.delete(keys::event(key, oldest));
+            }
+            self.next += 1;
+        }
+        (!write.ops.is_empty()).then_some(write)
+    }
+}
+
+fn listed(tasks: &[TaskId]) -> String {
+    let listed: Vec<String> = tasks.iter().map(|task| format!("(task {task})")).collect();
+    listed.join(" ")
+}

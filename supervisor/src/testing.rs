@@ -1,0 +1,368 @@
+//! A driver that only pretends, for tests: tasks start and stop on tokio's clock (which may be paused), and fail when told to.
+//!
+//! It keeps account: a container that runs twice, an address that is never given back or a task that is stopped while it still gets requests
+//! is a breach that [`SimulatedDriver::breaches`] tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::driver::{
+    ContainerExit, Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
+    Unrunnable,
+};
+use crate::model::names::TaskId;
+use crate::model::task::TargetHealth;
+use crate::model::task_definition::TaskDefinition;
+
+/// What goes wrong, and how long things take.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// Probability that a task cannot be prepared.
+    pub prepare_fails: f64,
+    /// Probability that a container cannot be started.
+    pub start_fails: f64,
+    /// Probability that a target never becomes healthy.
+    pub never_healthy: f64,
+    /// Each step takes a random time up to this.
+    pub latency: Duration,
+    /// Images that do not exist: tasks of them always fail to start.
+    pub missing_images: BTreeSet<String>,
+    /// Containers of these images end by themselves after this time with this code.
+    pub lifetimes: BTreeMap<String, (Duration, i32)>,
+}
+
+impl Default for Faults {
+    /// Nothing fails and nothing takes time.
+    fn default() -> Self {
+        Self {
+            prepare_fails: 0.0,
+            start_fails: 0.0,
+            never_healthy: 0.0,
+            latency: Duration::ZERO,
+            missing_images: BTreeSet::new(),
+            lifetimes: BTreeMap::new(),
+        }
+    }
+}
+
+/// The pretending driver. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct SimulatedDriver {
+    world: Arc<World>,
+}
+
+#[derive(Debug)]
+struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rng: StdRng,
+    faults: Faults,
+    tasks: BTreeMap<TaskId, Arc<SimulatedSandbox>>,
+    used_ports: BTreeSet<SocketAddr>,
+    listeners: BTreeMap<String, SocketAddr>,
+    next_address: u32,
+    breaches: Vec<String>,
+    stopped_in_order: Vec<(TaskId, String)>,
+}
+
+/// One pretended task.
+#[derive(Debug)]
+struct SimulatedSandbox {
+    id: TaskId,
+    images: BTreeMap<String, String>,
+    address: IpAddr,
+    world: Arc<World>,
+    inner: Mutex<SandboxState>,
+}
+
+#[derive(Debug, Default)]
+struct SandboxState {
+    exits: BTreeMap<String, watch::Sender<Option<ContainerExit>>>,
+    target: Option<(watch::Sender<TargetHealth>, Duration)>,
+    deregistered: bool,
+}
+
+impl SimulatedDriver {
+    /// A driver whose luck follows from `seed`.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        let state = State {
+            rng: StdRng::seed_from_u64(seed),
+            faults,
+            tasks: BTreeMap::new(),
+            used_ports: BTreeSet::new(),
+            listeners: BTreeMap::new(),
+            next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
+            breaches: Vec::new(),
+            stopped_in_order: Vec::new(),
+        };
+        Self { world: Arc::new(World { state: Mutex::new(state) }) }
+    }
+
+    /// Changes what goes wrong from now on.
+    pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.world.lock().faults);
+    }
+
+    /// Tasks that exist.
+    pub fn tasks(&self) -> Vec<TaskId> {
+        self.world.lock().tasks.keys().cloned().collect()
+    }
+
+    /// Ends a container as if by itself. Whether it was running.
+    pub fn exit(&self, task: &TaskId, container: &str, exit: ContainerExit) -> bool {
+        let sandbox = self.world.lock().tasks.get(task).cloned();
+        sandbox.is_some_and(|sandbox| sandbox.end(container, exit))
+    }
+
+    /// Says what the balancer would say of a task. Whether it is registered.
+    pub fn set_health(&self, task: &TaskId, health: TargetHealth) -> bool {
+        let sandbox = self.world.lock().tasks.get(task).cloned();
+        sandbox.is_some_and(|sandbox| match &lock(&sandbox.inner).target {
+            Some((target, _)) => {
+                target.send_replace(health);
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// The listeners, by target group.
+    pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
+        self.world.lock().listeners.clone()
+    }
+
+    /// Takes a port, as another program would.
+    pub fn occupy(&self, address: SocketAddr) {
+        self.world.lock().used_ports.insert(address);
+    }
+
+    /// Containers in the order in which they were stopped.
+    pub fn stopped_in_order(&self) -> Vec<(TaskId, String)> {
+        self.world.lock().stopped_in_order.clone()
+    }
+
+    /// What a driver must never be asked to do, and was.
+    pub fn breaches(&self) -> Vec<String> {
+        self.world.lock().breaches.clone()
+    }
+
+    /// Forgets everything that runs, as the death of the process does.
+    pub fn crash(&self) {
+        let mut state = self.world.lock();
+        state.tasks.clear();
+        state.listeners.clear();
+    }
+}
+
+#[async_trait]
+impl Driver for SimulatedDriver {
+    async fn check(&self, _definition: &TaskDefinition) -> Result<(), Unrunnable> {
+        Ok(())
+    }
+
+    async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure> {
+        self.world.pause().await;
+        let containers = &launch.definition.content.container_definitions;
+        let mut state = self.world.lock();
+        let missing =
+            containers.iter().find(|container| state.faults.missing_images.contains(&container.image));
+        if let Some(container) = missing {
+            let message = format!("{} is not there", container.image);
+            return Err(StartFailure { kind: StartFailureKind::CannotPullContainer, message });
+        }
+        let chance = state.faults.prepare_fails;
+        if state.rng.random_bool(chance) {
+            let message = "no luck".to_owned();
+            return Err(StartFailure { kind: StartFailureKind::CannotPullContainer, message });
+        }
+        let address = IpAddr::V4(Ipv4Addr::from(state.next_address));
+        state.next_address += 1;
+        let sandbox = Arc::new(SimulatedSandbox {
+            id: launch.id.clone(),
+            images: containers
+                .iter()
+                .map(|container| (container.name.clone(), container.image.clone()))
+                .collect(),
+            address,
+            world: Arc::clone(&self.world),
+            inner: Mutex::default(),
+        });
+        if state.tasks.insert(launch.id.clone(), Arc::clone(&sandbox)).is_some() {
+            state.breaches.push(format!("task {} was prepared twice", launch.id));
+        }
+        Ok(sandbox)
+    }
+
+    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+        let mut state = self.world.lock();
+        if let Some(address) = state.listeners.get(&group.arn) {
+            return Ok(*address);
+        }
+        let mut address = group.publication.listen;
+        if address.port() == 0 {
+            address.set_port(state.rng.random_range(30_000..60_000));
+        }
+        if state.used_ports.contains(&address) || state.listeners.values().any(|used| *used == address) {
+            return Err(PublishError::PortInUse(address));
+        }
+        state.listeners.insert(group.arn.clone(), address);
+        Ok(address)
+    }
+
+    async fn unpublish(&self, target_group_arn: &str, _deadline: Duration) {
+        self.world.lock().listeners.remove(target_group_arn);
+    }
+}
+
+#[async_trait]
+impl Sandbox for SimulatedSandbox {
+    fn address(&self) -> Option<IpAddr> {
+        Some(self.address)
+    }
+
+    fn image_digest(&self, container: &str) -> Option<String> {
+        self.images.get(container).map(|image| format!("sha256:{image}"))
+    }
+
+    async fn start(&self, container: &str) -> Result<(), StartFailure> {
+        self.world.pause().await;
+        let lifetime = {
+            let mut state = self.world.lock();
+            let chance = state.faults.start_fails;
+            if state.rng.random_bool(chance) {
+                let message = "no luck".to_owned();
+                return Err(StartFailure { kind: StartFailureKind::CannotStartContainer, message });
+            }
+            self.images.get(container).and_then(|image| state.faults.lifetimes.get(image).copied())
+        };
+        let (exit, _) = watch::channel(None);
+        if lock(&self.inner).exits.insert(container.to_owned(), exit.clone()).is_some() {
+            self.world.breach(format!("container {container} of {} was started twice", self.id));
+        }
+        if let Some((lifetime, code)) = lifetime {
+            // Ends by itself at a set time, so that nothing needs to own it.
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = sleep(lifetime) => {
+                        exit.send_if_modified(|known| set_once(known, ContainerExit { code: Some(code), reason: None }));
+                    }
+                    () = exit.closed() => {}
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit> {
+        let receiver = lock(&self.inner).exits.get(container).map(watch::Sender::subscribe);
+        async move {
+            let Some(mut receiver) = receiver else { return ContainerExit::default() };
+            let exit = receiver.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+            exit.unwrap_or_default()
+        }
+        .boxed()
+    }
+
+    async fn stop(&self, container: &str, _grace: Duration) -> ContainerExit {
+        if lock(&self.inner).target.is_some() && !lock(&self.inner).deregistered {
+            self.world.breach(format!("task {} was stopped while it was in rotation", self.id));
+        }
+        self.world.pause().await;
+        self.world.lock().stopped_in_order.push((self.id.clone(), container.to_owned()));
+        self.end(container, ContainerExit { code: Some(143), reason: None });
+        self.wait(container).await
+    }
+
+    fn register(&self, _group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
+        let (latency, healthy) = {
+            let mut state = self.world.lock();
+            let chance = state.faults.never_healthy;
+            (state.latency(), !state.rng.random_bool(chance))
+        };
+        let (health, receiver) = watch::channel(TargetHealth::Initial);
+        lock(&self.inner).target = Some((health.clone(), latency));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sleep(latency) => {
+                    health.send_replace(match healthy {
+                        true => TargetHealth::Healthy,
+                        false => TargetHealth::Unhealthy { reason: "Health checks failed with these codes: [500]".to_owned() },
+                    });
+                }
+                () = health.closed() => {}
+            }
+        });
+        Ok(receiver)
+    }
+
+    fn deregister(&self) -> BoxFuture<'static, ()> {
+        let mut inner = lock(&self.inner);
+        inner.deregistered = true;
+        let latency = inner.target.as_ref().map_or(Duration::ZERO, |(_, latency)| *latency);
+        sleep(latency).boxed()
+    }
+
+    async fn release(&self) {
+        let running = lock(&self.inner).exits.values().any(|exit| exit.borrow().is_none());
+        if running {
+            self.world.breach(format!("task {} was released while a container ran", self.id));
+        }
+        self.world.lock().tasks.remove(&self.id);
+    }
+}
+
+impl SimulatedSandbox {
+    fn end(&self, container: &str, exit: ContainerExit) -> bool {
+        let inner = lock(&self.inner);
+        inner
+            .exits
+            .get(container)
+            .is_some_and(|sender| sender.send_if_modified(|known| set_once(known, exit)))
+    }
+}
+
+impl World {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    async fn pause(&self) {
+        let latency = self.lock().latency();
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+    }
+
+    fn breach(&self, what: String) {
+        self.lock().breaches.push(what);
+    }
+}
+
+impl State {
+    fn latency(&mut self) -> Duration {
+        let most = self.faults.latency;
+        most.mul_f64(self.rng.random_range(0.0..=1.0))
+    }
+}
+
+fn set_once(known: &mut Option<ContainerExit>, exit: ContainerExit) -> bool {
+    let first = known.is_none();
+    known.get_or_insert(exit);
+    first
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
