@@ -11,8 +11,17 @@ import subprocess
 import time
 
 from harness import (
-    START_DEADLINE, caveat, coracle_serve, finish, guest, median, percentile, record, verdict, wasmtime_serve,
-)  # fmt: skip
+    START_DEADLINE,
+    caveat,
+    coracle_serve,
+    finish,
+    guest,
+    median,
+    percentile,
+    record,
+    verdict,
+    wasmtime_serve,
+)
 
 LIMIT_MS = 150
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
@@ -55,9 +64,7 @@ def main():
 def first_answer(server):
     """Milliseconds from exec until the server's first 200 was read."""
     started = time.perf_counter()
-    process = subprocess.Popen(
-        server.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(server.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not answers(server.port):
             if process.poll() is not None:

@@ -3,4 +3,4 @@
 # usage: bench/coldstart.sh [--rounds 20]
 . "$(dirname "$0")/prepare.sh"
 peer
-exec python3 "$bench/coldstart.py" "$@"
+exec python3 "${bench:?}/coldstart.py" "$@"

@@ -3,4 +3,4 @@
 # usage: bench/cpu.sh [--seconds 10] [--rate 500]
 . "$(dirname "$0")/prepare.sh"
 need h2load nghttp2-client
-exec python3 "$bench/cpu.py" "$@"
+exec python3 "${bench:?}/cpu.py" "$@"

@@ -47,9 +47,7 @@ class Server:
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile(mode="w+")
-        self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env
-        )
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env)
         try:
             self.wait_until_ready()
         except BaseException:
@@ -128,7 +126,7 @@ def parse_wrk(output):
     units = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
     def latency(percentile):
-        number, unit = re.search(rf"^\s+{percentile}%\s+([\d.]+)([a-z]+)$", output, re.M).groups()
+        number, unit = re.search(rf"^\s+{percentile}%\s+([\d.]+)([a-z]+)$", output, re.MULTILINE).groups()
         return round(float(number) * units[unit], 3)
 
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the benchmarks: builds what is measured, finds what it is measured against, and says where they are.
 set -euo pipefail
 bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

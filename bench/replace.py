@@ -39,7 +39,9 @@ def main():
 
     back.sort()
     print(f"{run['requests']} requests, {run['rps']:.0f} a second, p99 {run['p99_ms']} ms, while {len(back)} tasks were stopped")
-    print(f"running count back after: median {percentile(back, 0.5):.1f} ms, p99 {percentile(back, 0.99):.1f} ms, worst {back[-1]:.1f} ms")
+    print(
+        f"running count back after: median {percentile(back, 0.5):.1f} ms, p99 {percentile(back, 0.99):.1f} ms, worst {back[-1]:.1f} ms"
+    )
     record("replace", stops=len(back), back_ms=back, load=run)
     finish(
         [

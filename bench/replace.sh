@@ -3,4 +3,4 @@
 # usage: bench/replace.sh [--seconds 20] [--every-ms 200]
 . "$(dirname "$0")/prepare.sh"
 need wrk wrk
-exec python3 "$bench/replace.py" "$@"
+exec python3 "${bench:?}/replace.py" "$@"

@@ -7,8 +7,17 @@ slow minute of the machine moves both sides of a ratio, not one.
 import argparse
 
 from harness import (
-    caveat, coracle_serve, failed, finish, guest, median, record, verdict, wasmtime_serve, wrk,
-)  # fmt: skip
+    caveat,
+    coracle_serve,
+    failed,
+    finish,
+    guest,
+    median,
+    record,
+    verdict,
+    wasmtime_serve,
+    wrk,
+)
 
 # Instances live for the whole run.
 FOR_EVER = "1000000000"

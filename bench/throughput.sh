@@ -4,4 +4,4 @@
 . "$(dirname "$0")/prepare.sh"
 need wrk wrk
 peer
-exec python3 "$bench/throughput.py" "$@"
+exec python3 "${bench:?}/throughput.py" "$@"

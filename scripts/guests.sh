@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/rust-env.sh
 
 # A preview 1 module each; every other guest is a component.
-preview1="hog wordcount"
+preview1=(hog wordcount)
 
 out=$CARGO_TARGET_DIR/guests
 build=$CARGO_TARGET_DIR/guest-build
@@ -28,13 +28,13 @@ done
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS
 cd guest-examples
 cargo_build() { cargo build -q --locked --release --target-dir "$build" "$@"; }
-cargo_build --target wasm32-wasip2 --workspace $(printf -- '--exclude %s ' $preview1)
-cargo_build --target wasm32-wasip1 $(printf -- '--package %s ' $preview1)
+cargo_build --target wasm32-wasip2 --workspace "${preview1[@]/#/--exclude=}"
+cargo_build --target wasm32-wasip1 "${preview1[@]/#/--package=}"
 
 for manifest in */Cargo.toml; do
     guest=${manifest%/Cargo.toml}
     target=wasm32-wasip2
-    [[ " $preview1 " == *" $guest "* ]] && target=wasm32-wasip1
+    [[ " ${preview1[*]} " == *" $guest "* ]] && target=wasm32-wasip1
     built=$build/$target/release/${guest//-/_}.wasm
     [ -e "$built" ] || built=$build/$target/release/$guest.wasm
     cmp -s "$built" "$out/$guest.wasm" && continue

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: which Rust to use, and where builds go.
 
 # rustup downloads what rust-toolchain.toml names when a piece of it is missing, and fails where its server cannot be

@@ -6,11 +6,11 @@ cd "$(dirname "$0")/.."
 
 scripts/guests.sh
 # Release, because the compiler inside coracle is unbearable in debug; the demo and the benchmarks use the same build.
-flags="--release --locked --workspace"
+flags=(--release --locked --workspace)
 # The documentation's examples first: the runner's closing line is to be the last.
-[ $# -gt 0 ] || cargo test $flags --doc
+[ $# -gt 0 ] || cargo test "${flags[@]}" --doc
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run $flags "$@"
+    cargo nextest run "${flags[@]}" "$@"
 else
-    cargo test $flags --lib --bins --tests --examples "$@"
+    cargo test "${flags[@]}" --lib --bins --tests --examples "$@"
 fi

@@ -84,6 +84,6 @@ for target in $targets; do
     rm -f "$rustlib/$target/lib"/libstd_only-*.rlib
 done
 
-rm -rf "$new/debs" "$new/std" "$new/usr/src" "$new/usr/share" "$rustlib/src"
+rm -rf "$new/debs" "$new/std" "${new:?}"/usr/{src,share} "$rustlib/src"
 "$new/rustc" --version > "$new/.done"
 mv "$new" "$dir"
