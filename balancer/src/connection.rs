@@ -42,7 +42,8 @@ pub(crate) async fn serve(mut stream: TcpStream, client: Arc<Client>, timeouts: 
                 // A half-closed client counts as gone: only so is a target's work for nobody cancelled.
                 .half_close(false)
                 .writev(true)
-                .pipeline_flush(true)
+                // pipeline_flush stays off: with it hyper closes without sending the 400 and 431 it has written, as long as
+                // unread bytes follow the malformed ones.
                 // Accepted while draining already: it still gets the answer it has asked for.
                 .keep_alive(drain.phase() == Phase::Open);
             drained(builder.serve_connection(io, service), &drain).await

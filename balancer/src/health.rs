@@ -11,4 +11,6 @@ mod state;
 
 pub use config::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol};
 pub use matcher::Matcher;
+#[cfg(test)]
+pub(crate) use state::Failure;
 pub(crate) use state::{Health, Outcome};

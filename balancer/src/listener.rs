@@ -101,16 +101,20 @@ pub(crate) fn bind(
         io::ErrorKind::AddrInUse => BalancerError::PortInUse { address },
         _ => BalancerError::Bind { address, source },
     };
-    if address.port() != 0 {
-        // SO_REUSEPORT would let a second coracle of the same user share the port, and take half of the connections.
-        // Without it the kernel says that the port is taken.
-        socket(address, false).map_err(failed)?;
-    }
-    let first = socket(address, true).and_then(listen).map_err(failed)?;
+    // The first socket claims the port for itself, and is opened to sharing only then. Were it shared from the start, a
+    // second coracle of the same user could listen on the same port and get half of our connections, and port 0 could
+    // come out as the port of another listener.
+    let first = socket(address, false).and_then(listen).map_err(failed)?;
+    first.set_reuse_port(true).map_err(failed)?;
+    let first = TcpListener::from(first);
     let address = first.local_addr().map_err(failed)?;
-    let others = (1..sockets).map(|_| socket(address, true).and_then(listen));
-    let sockets = std::iter::once(Ok(first)).chain(others).collect::<Result<_, _>>().map_err(failed)?;
-    Ok((address, sockets))
+    let other = |_| match socket(address, true).and_then(listen) {
+        Ok(socket) => Ok(socket.into()),
+        // A kernel that does not let a listening socket be shared afterwards (Linux does): one queue for all threads.
+        Err(_) => first.try_clone(),
+    };
+    let others = (1..sockets).map(other).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    Ok((address, std::iter::once(first).chain(others).collect()))
 }
 
 fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -122,8 +126,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(socket: Socket) -> io::Result<TcpListener> {
+fn listen(socket: Socket) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }

@@ -256,3 +256,6 @@ impl fmt::Debug for TargetGroup {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
