@@ -3,6 +3,8 @@
 //! The agent owns the order of things (dependencies, health, deregister before stop, reasons); a driver only does single steps. So the
 //! simulated driver in [`crate::testing`] exercises the very state machines that the real one runs under.
 
+pub mod local;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,8 @@ use crate::model::task_definition::TaskDefinition;
 #[async_trait]
 pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Whether tasks of this definition could be made here: its images exist, are WebAssembly we can run, and fit their memory limits. Asked
-    /// before a request is accepted, so that a mistake is told to the person who made it.
-    async fn check(&self, definition: &TaskDefinition) -> Result<(), Unrunnable>;
+    /// before a request is accepted, so that a mistake is told to the person who made it. `published`: whether they shall answer requests too.
+    async fn check(&self, definition: &TaskDefinition, published: bool) -> Result<(), Unrunnable>;
 
     /// Loads a task's images and reserves its address and files. Dropping the future undoes what it did.
     async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure>;
@@ -31,6 +33,9 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
 
     /// Closes a service's listener: takes no new connection, lets requests in flight finish within `deadline`, and forgets its target group.
     async fn unpublish(&self, target_group_arn: &str, deadline: Duration);
+
+    /// Removes what is kept of a task that is over and not shown any more, such as its logs.
+    async fn forget(&self, task: &TaskId);
 }
 
 /// One task's place to run: what its containers share. Whoever prepared it calls [`release`](Self::release) at the end.

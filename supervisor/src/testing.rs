@@ -168,7 +168,7 @@ impl SimulatedDriver {
 
 #[async_trait]
 impl Driver for SimulatedDriver {
-    async fn check(&self, _definition: &TaskDefinition) -> Result<(), Unrunnable> {
+    async fn check(&self, _definition: &TaskDefinition, _published: bool) -> Result<(), Unrunnable> {
         Ok(())
     }
 
@@ -224,6 +224,8 @@ impl Driver for SimulatedDriver {
     async fn unpublish(&self, target_group_arn: &str, _deadline: Duration) {
         self.world.lock().listeners.remove(target_group_arn);
     }
+
+    async fn forget(&self, _task: &TaskId) {}
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::names::TaskId;
 use crate::model::task::StoppedTask;
 use crate::operations::RunToken;
 use crate::records::{decode, keys};
@@ -100,6 +101,9 @@ impl History {
                 if !forget.ops.is_empty() {
                     self.shared.records.commit(forget).await?;
                 }
+            }
+            for id in batch.iter().filter_map(|key| key.rsplit('/').next().and_then(TaskId::parse)) {
+                self.shared.driver.forget(&id).await;
             }
             self.stopped.drain(..batch.len());
             surplus -= batch.len();

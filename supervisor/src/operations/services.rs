@@ -218,7 +218,7 @@ impl Supervisor {
             return self.repeated(&key, &existing.value, token.as_deref()).await;
         }
         let definition = self.usable_task_definition(&record.task_definition_text).await?;
-        self.check_runnable(&definition.definition).await?;
+        self.check_runnable(&definition.definition, record.service.publication.is_some()).await?;
         record.service.deployments.push(self.new_deployment(definition.definition.id()));
 
         // The listener is bound before the service is acknowledged, so that a port in use refuses the request. Should the process die before the
@@ -268,7 +268,12 @@ impl Supervisor {
             None => None,
             Some(reference) => {
                 let definition = self.usable_task_definition(reference).await?;
-                self.check_runnable(&definition.definition).await?;
+                let published = self
+                    .records()
+                    .service(&key)
+                    .await?
+                    .is_some_and(|found| found.value.publication.is_some());
+                self.check_runnable(&definition.definition, published).await?;
                 Some(definition.definition.id())
             }
         };

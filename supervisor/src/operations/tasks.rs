@@ -162,7 +162,7 @@ impl Supervisor {
         }
         let definition = self.usable_task_definition(&request.task_definition).await?;
         let overrides = checked_overrides(request.overrides.unwrap_or_default(), &definition.definition)?;
-        self.check_runnable(&definition.definition).await?;
+        self.check_runnable(&definition.definition, false).await?;
 
         let id = definition.definition.id();
         let mut task_tags = request.tags;
@@ -338,8 +338,15 @@ impl Supervisor {
         Ok(tasks.iter().map(|task| view::task(self.identity(), task, definition(task))).collect())
     }
 
-    pub(super) async fn check_runnable(&self, definition: &TaskDefinition) -> Result<(), OperationError> {
-        self.driver().check(definition).await.map_err(|refusal| OperationError::client(refusal.to_string()))
+    pub(super) async fn check_runnable(
+        &self,
+        definition: &TaskDefinition,
+        published: bool,
+    ) -> Result<(), OperationError> {
+        self.driver()
+            .check(definition, published)
+            .await
+            .map_err(|refusal| OperationError::client(refusal.to_string()))
     }
 }
 

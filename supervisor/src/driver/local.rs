@@ -1,0 +1,180 @@
+//! The real driver: tasks in this process's WebAssembly runtime, services behind this process's balancer.
+//!
+//! - `images`: an image reference to a compiled image, each file compiled once.
+//! - `addresses`: a loopback address for each task.
+//! - `sandbox`: one task: specs from its definition, containers, volumes.
+//! - `targets`: target groups, listeners, and the two kinds of targets.
+//! - `logs`: what containers print.
+
+mod addresses;
+mod images;
+mod logs;
+mod sandbox;
+mod targets;
+mod volumes;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_balancer::Balancer;
+use coracle_runtime::{Image, ImageKind, Runtime};
+
+use super::{
+    Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Unrunnable,
+};
+use crate::model::names::TaskId;
+use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition};
+use addresses::Addresses;
+use images::Images;
+pub use logs::ContainerLog;
+use logs::Logs;
+use sandbox::LocalSandbox;
+use targets::Targets;
+use volumes::Volumes;
+
+/// Bytes in a MiB, the unit of memory in task definitions.
+const MIB: u64 = 1 << 20;
+
+/// Settings of the local driver.
+#[derive(Clone, Debug, Default)]
+pub struct LocalDriverConfig {
+    /// Where logs (`logs/<task id>/<container>.log`) and the tasks' own volumes (`tasks/<task id>/<volume>`) are kept. Without one, logs stay in a
+    /// bounded piece of memory and volumes in the host's temporary directory.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Runs tasks in this process. Clones are the same driver.
+#[derive(Clone, Debug)]
+pub struct LocalDriver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Runtime,
+    images: Images,
+    addresses: Addresses,
+    targets: Targets,
+    logs: Logs,
+    volumes: Volumes,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalDriver")
+            .field("logs", &self.logs)
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalDriver {
+    /// A driver over a runtime and a balancer. Blocks for a moment to tidy up what an earlier process left in the data directory.
+    pub fn new(config: LocalDriverConfig, runtime: Runtime, balancer: Balancer) -> std::io::Result<Self> {
+        let inner = Inner {
+            images: Images::new(runtime.clone()),
+            runtime,
+            addresses: Addresses::new(rand::random()),
+            targets: Targets::new(balancer),
+            logs: Logs::open(config.data_dir.as_deref())?,
+            volumes: Volumes::open(config.data_dir.as_deref())?,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What a container has printed, as far as it is kept.
+    pub fn log(&self, task: &TaskId, container: &str) -> Option<ContainerLog> {
+        self.inner.logs.read(task, container)
+    }
+
+    /// The containers of a task whose output is kept.
+    pub fn logged_containers(&self, task: &TaskId) -> Vec<String> {
+        self.inner.logs.containers(task)
+    }
+
+    /// The targets of a published service's group, for description.
+    pub fn targets(&self, target_group_arn: &str) -> Vec<coracle_balancer::TargetDescription> {
+        self.inner.targets.describe(target_group_arn)
+    }
+}
+
+#[async_trait]
+impl Driver for LocalDriver {
+    async fn check(&self, definition: &TaskDefinition, published: bool) -> Result<(), Unrunnable> {
+        let content = &definition.content;
+        for container in &content.container_definitions {
+            let image = self.inner.images.load(&container.image).await;
+            let image =
+                image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
+            memory_suffices(container, &image, content.memory_mib())?;
+            let answers = published && content.traffic_container() == Some(container.name.as_str());
+            if answers && image.kind() != ImageKind::Handler {
+                let refuse = |why: &str| {
+                    Err(Unrunnable(format!("Container '{}' cannot be published: {why}.", container.name)))
+                };
+                if container.first_port().is_none() {
+                    return refuse(
+                        "its image handles no requests by itself, so that it needs a port in portMappings",
+                    );
+                }
+                if content.network_mode == NetworkMode::None {
+                    return refuse("its image handles no requests by itself, and its network mode is none");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure> {
+        Ok(Arc::new(LocalSandbox::prepare(Arc::clone(&self.inner), launch).await?))
+    }
+
+    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+        self.inner.targets.publish(group)
+    }
+
+    async fn unpublish(&self, target_group_arn: &str, deadline: Duration) {
+        self.inner.targets.unpublish(target_group_arn, deadline).await;
+    }
+
+    async fn forget(&self, task: &TaskId) {
+        let (inner, task) = (Arc::clone(&self.inner), task.clone());
+        if let Err(error) = tokio::task::spawn_blocking(move || inner.logs.forget(&task)).await {
+            tracing::error!(%error, "cannot remove a task's logs");
+        }
+    }
+}
+
+fn memory_suffices(
+    container: &ContainerDefinition,
+    image: &Image,
+    task_mib: Option<u32>,
+) -> Result<(), Unrunnable> {
+    let minimum = image.minimum_memory();
+    match container.memory.or(task_mib) {
+        Some(limit) if u64::from(limit) * MIB < minimum => Err(Unrunnable(format!(
+            "Container '{}': memory of {limit} MiB is below the image's minimum of {} MiB.",
+            container.name,
+            minimum.div_ceil(MIB)
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn failure(kind: StartFailureKind, message: impl Into<String>) -> StartFailure {
+    StartFailure { kind, message: message.into() }
+}
+
+/// An error with what caused it, in one line.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words.replace('\n', " ")
+}

@@ -1,0 +1,285 @@
+//! One task in this process: what its definition says, as the runtime understands it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
+use coracle_runtime::{
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
+};
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::watch;
+
+use super::addresses::Lease;
+use super::targets::{Group, HandlerTarget};
+use super::volumes::TaskVolumes;
+use super::{Inner, MIB, failure, in_words};
+use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
+use crate::model::labels::ContainerSettings;
+use crate::model::task::{ContainerOverride, TargetHealth};
+use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
+
+/// A task's place in this process.
+pub(super) struct LocalSandbox {
+    driver: Arc<Inner>,
+    launch: Arc<TaskLaunch>,
+    images: BTreeMap<String, Image>,
+    mounts: BTreeMap<String, Vec<Mount>>,
+    /// The quota and the limit that the task's containers share.
+    envelope: Envelope,
+    lease: Option<Lease>,
+    /// Removes the task's own volumes when it is dropped.
+    _volumes: TaskVolumes,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    containers: BTreeMap<String, Container>,
+    group: Option<Arc<Group>>,
+}
+
+impl std::fmt::Debug for LocalSandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalSandbox").field("task", &self.launch.id).finish_non_exhaustive()
+    }
+}
+
+impl LocalSandbox {
+    pub(super) async fn prepare(driver: Arc<Inner>, launch: Arc<TaskLaunch>) -> Result<Self, StartFailure> {
+        let content = &launch.definition.content;
+        let mut images = BTreeMap::new();
+        for container in &content.container_definitions {
+            let image = driver.images.load(&container.image).await;
+            let image =
+                image.map_err(|error| failure(StartFailureKind::CannotPullContainer, error.to_string()))?;
+            images.insert(container.name.clone(), image);
+        }
+        let lease = match content.network_mode {
+            NetworkMode::Bridge | NetworkMode::Awsvpc => {
+                let none_left =
+                    || failure(StartFailureKind::ResourceInitialization, "no loopback address is left");
+                Some(driver.addresses.lease().ok_or_else(none_left)?)
+            }
+            NetworkMode::Host | NetworkMode::None => None,
+        };
+        let volumes = driver.volumes.task(&launch.id);
+        let mounts = mounts(content, &volumes)?;
+        let envelope = envelope(&launch);
+        Ok(Self {
+            driver,
+            images,
+            mounts,
+            envelope,
+            lease,
+            _volumes: volumes,
+            state: Mutex::default(),
+            launch,
+        })
+    }
+
+    fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
+        let none = ContainerOverride::default();
+        let overrides = &self.launch.overrides.container_overrides;
+        let over = overrides.iter().find(|over| over.name == definition.name).unwrap_or(&none);
+        let cannot = |why: String| failure(StartFailureKind::CannotStartContainer, why);
+        // Checked when it was registered; a newer version may know more labels.
+        let settings = ContainerSettings::parse(&definition.name, &definition.docker_labels)
+            .map_err(|error| cannot(error.to_string()))?;
+        let sink = self.driver.logs.sink(&self.launch.id, &definition.name);
+        let sink = sink.map_err(|error| cannot(format!("cannot write its log: {error}")))?;
+        let defaults = ContainerSpec::named(&definition.name);
+        let cpu = over.cpu.unwrap_or(definition.cpu);
+        Ok(ContainerSpec {
+            args: arguments(definition, over),
+            env: environment(&self.launch.environment, definition, over),
+            mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
+            network: self.network(),
+            envelope: Some(self.envelope.clone()),
+            // "Container cpu is a share inside the task's": only the task's is a quota.
+            cpu: None,
+            cpu_share: (cpu > 0).then_some(cpu),
+            memory: over.memory.or(definition.memory).map(|mib| u64::from(mib) * MIB),
+            fuel: settings.fuel,
+            request_timeout: settings.request_timeout,
+            instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
+            max_concurrency: settings.max_concurrency.unwrap_or(defaults.max_concurrency),
+            output: Output::Log(sink),
+            ..defaults
+        })
+    }
+
+    fn network(&self) -> Network {
+        match (self.launch.definition.content.network_mode, &self.lease) {
+            (NetworkMode::Host, _) => Network::Host,
+            (_, Some(lease)) => Network::Address(IpAddr::V4(lease.address())),
+            (_, None) => Network::None,
+        }
+    }
+
+    /// The task's side of a target group: its handler, or the address of its server.
+    fn target(&self) -> Result<Arc<dyn Target>, StartFailure> {
+        let content = &self.launch.definition.content;
+        let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
+        let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
+        if self.images.get(name).is_some_and(|image| image.kind() == ImageKind::Handler) {
+            let container = self.lock().containers.get(name).cloned();
+            let container = container.ok_or_else(|| cannot("the published container has not started"))?;
+            return Ok(Arc::new(HandlerTarget(container)));
+        }
+        let port = content.traffic_port().ok_or_else(|| cannot("the published container has no port"))?;
+        let address = self.address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Ok(Arc::new(TcpTarget::new(SocketAddr::new(address, port), TcpTargetConfig::default())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Guards single map operations.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Sandbox for LocalSandbox {
+    fn address(&self) -> Option<IpAddr> {
+        self.lease.as_ref().map(|lease| IpAddr::V4(lease.address()))
+    }
+
+    fn image_digest(&self, container: &str) -> Option<String> {
+        self.images.get(container).map(|image| image.digest().to_owned())
+    }
+
+    async fn start(&self, container: &str) -> Result<(), StartFailure> {
+        let cannot = |why: String| failure(StartFailureKind::CannotStartContainer, why);
+        let definition = self.launch.definition.content.container(container);
+        let (Some(definition), Some(image)) = (definition, self.images.get(container)) else {
+            return Err(cannot(format!("there is no container '{container}'")));
+        };
+        let started = self.driver.runtime.start(image, self.spec(definition)?).await;
+        let started = started.map_err(|error| cannot(in_words(&error)))?;
+        self.lock().containers.insert(container.to_owned(), started);
+        Ok(())
+    }
+
+    fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit> {
+        let container = self.lock().containers.get(container).cloned();
+        async move {
+            match container {
+                Some(container) => observed(container.wait().await),
+                None => ContainerExit::default(),
+            }
+        }
+        .boxed()
+    }
+
+    async fn stop(&self, container: &str, grace: Duration) -> ContainerExit {
+        let container = self.lock().containers.get(container).cloned();
+        match container {
+            Some(container) => observed(container.stop(grace).await),
+            None => ContainerExit::default(),
+        }
+    }
+
+    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
+        let target = self.target()?;
+        let group = self.driver.targets.group(group);
+        let health = group.register(&self.launch.id, target);
+        self.lock().group = Some(group);
+        Ok(health)
+    }
+
+    fn deregister(&self) -> BoxFuture<'static, ()> {
+        let group = self.lock().group.take();
+        match group {
+            Some(group) => group.deregister(&self.launch.id),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+
+    async fn release(&self) {
+        // All that is left to give back goes with the sandbox itself.
+        self.lock().containers.clear();
+    }
+}
+
+impl Drop for LocalSandbox {
+    /// A task that nobody brought to its end (its supervisor was killed in this process) must not go on without one.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = state.group.take() {
+            drop(group.deregister(&self.launch.id));
+        }
+        let containers = std::mem::take(&mut state.containers);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !containers.is_empty()
+        {
+            runtime.spawn(async move {
+                for container in containers.into_values() {
+                    container.stop(Duration::ZERO).await;
+                }
+            });
+        }
+    }
+}
+
+fn observed(exit: Exit) -> ContainerExit {
+    let says_it_all = matches!(exit.reason, ExitReason::Exited | ExitReason::Stopped);
+    ContainerExit { code: exit.code, reason: (!says_it_all).then_some(exit.message) }
+}
+
+fn envelope(launch: &TaskLaunch) -> Envelope {
+    let content = &launch.definition.content;
+    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<u32>().ok());
+    let cpu = number(&launch.overrides.cpu).or_else(|| content.cpu_units());
+    let memory = number(&launch.overrides.memory).or_else(|| content.memory_mib());
+    Envelope::new(cpu, memory.map(|mib| u64::from(mib) * MIB))
+}
+
+/// An image is its own entry point, so what a definition calls entry point is the beginning of its arguments.
+fn arguments(definition: &ContainerDefinition, over: &ContainerOverride) -> Vec<String> {
+    let command = over.command.as_ref().unwrap_or(&definition.command);
+    definition.entry_point.iter().chain(command).cloned().collect()
+}
+
+/// Ours under the definition's, the override's over it; each name once.
+fn environment(
+    ours: &[(String, String)],
+    definition: &ContainerDefinition,
+    over: &ContainerOverride,
+) -> Vec<(String, String)> {
+    let theirs = definition.environment.iter().chain(&over.environment);
+    let all = ours.iter().cloned().chain(theirs.map(|pair| (pair.name.clone(), pair.value.clone())));
+    all.collect::<BTreeMap<String, String>>().into_iter().collect()
+}
+
+fn mounts(
+    content: &TaskDefinitionContent,
+    volumes: &TaskVolumes,
+) -> Result<BTreeMap<String, Vec<Mount>>, StartFailure> {
+    let mut mounts = BTreeMap::new();
+    for container in &content.container_definitions {
+        let mut of_container = Vec::with_capacity(container.mount_points.len());
+        for point in &container.mount_points {
+            let unknown = || {
+                failure(
+                    StartFailureKind::ResourceInitialization,
+                    format!("there is no volume '{}'", point.source_volume),
+                )
+            };
+            let volume = content
+                .volumes
+                .iter()
+                .find(|volume| volume.name == point.source_volume)
+                .ok_or_else(unknown)?;
+            of_container.push(Mount {
+                host: volumes.source(volume)?,
+                guest: point.container_path.clone(),
+                read_only: point.read_only,
+            });
+        }
+        mounts.insert(container.name.clone(), of_container);
+    }
+    Ok(mounts)
+}

@@ -1,0 +1,195 @@
+//! Target groups, their listeners, and tasks as targets.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coracle_balancer::{
+    Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
+    TargetDescription, TargetError, TargetGroupConfig, TargetId, TargetState,
+};
+use coracle_runtime::{Container, HandleError};
+use futures_util::future::{BoxFuture, FutureExt};
+use http::{Request, Response};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::in_words;
+use crate::driver::{PublishError, TargetGroup};
+use crate::model::names::TaskId;
+use crate::model::task::TargetHealth;
+
+/// The published services of this process.
+#[derive(Debug)]
+pub(super) struct Targets {
+    balancer: Balancer,
+    groups: Mutex<HashMap<String, Arc<Group>>>,
+}
+
+/// One target group.
+pub(super) struct Group {
+    balanced: Arc<coracle_balancer::TargetGroup>,
+    listener: Mutex<Option<Listener>>,
+    healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
+    /// Carries the balancer's findings to those who registered.
+    teller: AbortHandle,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("name", &self.balanced.name()).finish_non_exhaustive()
+    }
+}
+
+impl Targets {
+    pub(super) fn new(balancer: Balancer) -> Self {
+        Self { balancer, groups: Mutex::default() }
+    }
+
+    /// The group, which begins to exist if it does not.
+    pub(super) fn group(&self, group: &TargetGroup) -> Arc<Group> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(groups.entry(group.arn.clone()).or_insert_with(|| Arc::new(Group::new(group))))
+    }
+
+    pub(super) fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+        let address = group.publication.listen;
+        let known = self.group(group);
+        let mut listener = known.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = &*listener {
+            return Ok(listener.local_addr());
+        }
+        let config = ListenerConfig { name: group.name.clone(), address };
+        let bound =
+            self.balancer.listen(config, Arc::clone(&known.balanced)).map_err(|error| match error {
+                BalancerError::PortInUse { address } => PublishError::PortInUse(address),
+                BalancerError::Bind { address, source } => PublishError::Refused(address, source.to_string()),
+                error => PublishError::Refused(address, in_words(&error)),
+            })?;
+        let bound_to = bound.local_addr();
+        *listener = Some(bound);
+        Ok(bound_to)
+    }
+
+    pub(super) async fn unpublish(&self, arn: &str, deadline: Duration) {
+        let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(arn);
+        let listener =
+            group.and_then(|group| group.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(listener) = listener {
+            listener.close(deadline).await;
+        }
+    }
+
+    pub(super) fn describe(&self, arn: &str) -> Vec<TargetDescription> {
+        let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned();
+        group.map(|group| group.balanced.targets()).unwrap_or_default()
+    }
+}
+
+impl Group {
+    fn new(group: &TargetGroup) -> Self {
+        let balanced = coracle_balancer::TargetGroup::new(TargetGroupConfig {
+            name: group.name.clone(),
+            arn: Some(group.arn.clone()),
+            health_check: group.publication.health_check.clone(),
+            deregistration_delay: group.publication.deregistration_delay,
+        });
+        let healths = Arc::default();
+        let teller = tokio::spawn(tell(Arc::clone(&balanced), Arc::clone(&healths))).abort_handle();
+        Self { balanced, listener: Mutex::default(), healths, teller }
+    }
+
+    /// Nobody vouches for a task: its first probe is sent at once, and a task that cannot answer it must not get a user's request.
+    pub(super) fn register(&self, task: &TaskId, target: Arc<dyn Target>) -> watch::Receiver<TargetHealth> {
+        let id = TargetId::new(task.as_str());
+        let (health, receiver) = watch::channel(TargetHealth::Initial);
+        self.healths().insert(id.clone(), health);
+        self.balanced.register(id.clone(), target, RegisterOptions { initial: TargetState::Initial });
+        // With health checks disabled it is usable from the beginning, which may have been told before it was asked for.
+        if let (Some(target), Some(health)) = (self.balanced.target(&id), self.healths().get(&id)) {
+            note(health, &target);
+        }
+        receiver
+    }
+
+    pub(super) fn deregister(&self, task: &TaskId) -> BoxFuture<'static, ()> {
+        let id = TargetId::new(task.as_str());
+        self.healths().remove(&id);
+        self.balanced.deregister(&id).boxed()
+    }
+
+    fn healths(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, watch::Sender<TargetHealth>>> {
+        self.healths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.teller.abort();
+    }
+}
+
+async fn tell(
+    group: Arc<coracle_balancer::TargetGroup>,
+    healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
+) {
+    let mut changes = group.changes();
+    // Changes that come while all targets are looked at are one more look, not one each.
+    while changes.changed().await.is_ok() {
+        let targets = group.targets();
+        let healths = healths.lock().unwrap_or_else(PoisonError::into_inner);
+        for target in &targets {
+            if let Some(health) = healths.get(&target.id) {
+                note(health, target);
+            }
+        }
+    }
+}
+
+fn note(health: &watch::Sender<TargetHealth>, target: &TargetDescription) {
+    let seen = match target.state {
+        TargetState::Healthy | TargetState::Unavailable => TargetHealth::Healthy,
+        TargetState::Unhealthy => {
+            let reason = target.description.clone().or_else(|| target.reason.map(str::to_owned));
+            TargetHealth::Unhealthy { reason: reason.unwrap_or_else(|| "Health checks failed".to_owned()) }
+        }
+        TargetState::Initial | TargetState::Unused => TargetHealth::Initial,
+        // Whoever let it drain knows.
+        TargetState::Draining => return,
+    };
+    health.send_if_modified(|known| {
+        let news = *known != seen;
+        *known = seen;
+        news
+    });
+}
+
+/// A handler's container as a target: a request is a call in this process.
+pub(super) struct HandlerTarget(pub(super) Container);
+
+impl Target for HandlerTarget {
+    fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
+        let container = self.0.clone();
+        async move {
+            let response = container.handle(request).await.map_err(unanswered)?;
+            Ok(response.map(Body::boxed))
+        }
+        .boxed()
+    }
+}
+
+fn unanswered(error: HandleError<Body>) -> TargetError {
+    match error {
+        HandleError::Stopped(request) => {
+            TargetError::Unreached { request: Some(*request), source: BoxError::from("the task is stopped") }
+        }
+        HandleError::NotAHandler(request) => TargetError::Unreached {
+            request: Some(*request),
+            source: BoxError::from("the image handles no requests"),
+        },
+        HandleError::Overloaded(request) => TargetError::Overloaded { request: Some(*request) },
+        HandleError::TimedOut => TargetError::Timeout,
+        error => TargetError::Failed(BoxError::from(error.to_string())),
+    }
+}
