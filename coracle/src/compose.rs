@@ -5,15 +5,17 @@
 //! ignored: a file that was accepted is a file that is obeyed.
 //!
 //! In reading order: `yaml` (text to a tree that knows its lines), `interpolate` (`${VARIABLES}`), `reader` (typed
-//! values out of the tree), `service` with `values`, `ports` and `health` (a service's keys), `apply`
-//! (what differs between the file and the cluster, and the calls that make it so).
+//! values out of the tree), `service` with `values`, `ports` and `health` (a service's keys), `wanted` (what that is in
+//! ECS's terms), `apply` (what differs between the file and the cluster, and the calls that make it so).
 
+mod apply;
 mod health;
 mod interpolate;
 mod ports;
 mod reader;
 mod service;
 mod values;
+mod wanted;
 mod yaml;
 
 use std::{
@@ -22,10 +24,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use apply::{Applied, ApplyError, Outcome};
 pub use health::HealthCheck;
 pub use interpolate::Variables;
 pub use ports::Port;
 pub use service::{Condition, Service, Volume};
+pub use wanted::unchecked_tags;
 
 use reader::Field;
 

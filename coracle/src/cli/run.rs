@@ -3,7 +3,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use coracle_runtime::{
-    Container, ContainerSpec, Exit, ExitReason, Image, ImageKind, Mount, Network, Output, StartError, Stdin,
+    Container, ContainerSpec, Exit, ExitReason, Image, ImageKind, Mount, Network, Output, Runtime,
+    StartError, Stdin,
 };
 
 use super::{
@@ -26,8 +27,9 @@ pub(crate) fn main(args: RunArgs) -> Result<ExitCode, Failure> {
 
 async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::take_over().map_err(Failure::io)?;
-    let container = tokio::select! {
-        container = start(args) => container?,
+    // The guest's threads are the runtime's, and end with it.
+    let (_runtime, container) = tokio::select! {
+        started = start(args) => started?,
         signal = signals.next() => return Ok(signal.exit_code()),
     };
     tokio::select! {
@@ -43,7 +45,7 @@ async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn start(args: RunArgs) -> Result<Container, Failure> {
+async fn start(args: RunArgs) -> Result<(Runtime, Container), Failure> {
     let path = args.image.clone();
     let loaded = tokio::task::spawn_blocking(move || {
         let runtime = coracle::open_runtime().map_err(|error| Failure::failed(chain(&error)))?;
@@ -58,7 +60,8 @@ async fn start(args: RunArgs) -> Result<Container, Failure> {
         )));
     }
     let spec = spec(shown.to_string(), args.workload);
-    runtime.start(&image, spec).await.map_err(|error| refused(&error, &image))
+    let container = runtime.start(&image, spec).await.map_err(|error| refused(&error, &image))?;
+    Ok((runtime, container))
 }
 
 fn spec(name: String, workload: Workload) -> ContainerSpec {
@@ -70,8 +73,8 @@ fn spec(name: String, workload: Workload) -> ContainerSpec {
             .map(|volume| Mount { host: volume.host, guest: volume.guest, read_only: volume.read_only })
             .collect(),
         network: match workload.network {
-            NetworkChoice::Host => Network::Host,
-            NetworkChoice::None => Network::None,
+            Some(NetworkChoice::Host) => Network::Host,
+            Some(NetworkChoice::None) | None => Network::None,
         },
         cpu: workload.cpu,
         memory: workload.memory.map(|mib| u64::from(mib) * MIB),

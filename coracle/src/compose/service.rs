@@ -300,6 +300,9 @@ fn restart(text: &str) -> Result<(), String> {
 
 fn check_port(check: &HealthCheck, published: Option<&Port>) -> Result<(), String> {
     match (check.port, published) {
+        (_, None) => {
+            Err("the balancer checks what it publishes: a service with a health check needs `ports`".into())
+        }
         (Some(asked), Some(port)) if asked != port.container => Err(format!(
             "the check asks port {asked}, but the service's container port is {}; one port is supported",
             port.container

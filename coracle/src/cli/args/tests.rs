@@ -42,7 +42,10 @@ fn run_takes_options_before_and_the_guest_s_arguments_after_a_double_dash() {
     assert_eq!(workload.environment, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
     assert_eq!(workload.volumes, [".:/w:ro".parse().unwrap()]);
     assert!(workload.volumes[0].read_only);
-    assert_eq!((workload.network, workload.cpu, workload.memory), (NetworkChoice::Host, Some(256), Some(64)));
+    assert_eq!(
+        (workload.network, workload.cpu, workload.memory),
+        (Some(NetworkChoice::Host), Some(256), Some(64))
+    );
     assert_eq!((workload.fuel, workload.arguments), (Some(9), vec!["-v".into(), "a".into()]));
 }
 

@@ -16,9 +16,9 @@ pub(crate) struct Workload {
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
     pub(crate) volumes: Vec<VolumeOption>,
 
-    /// Let the task use the network
-    #[arg(long, value_name = "MODE", default_value = "none")]
-    pub(crate) network: NetworkChoice,
+    /// What of the network a task may use [default: run: none; serve: an address of its own to listen on]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<NetworkChoice>,
 
     /// CPU quota of a task in units of 1/1024 core; without one it may use every core
     #[arg(long, value_name = "UNITS", value_parser = values::task_cpu, allow_negative_numbers = true)]

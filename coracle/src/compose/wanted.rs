@@ -1,0 +1,123 @@
+//! What a Compose service is in ECS's terms.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use coracle_supervisor::{
+    model::{
+        publication::LISTEN,
+        tags::Tag,
+        task_definition::{
+            ContainerDefinition, HostVolume, KeyValuePair, MountPoint, PortMapping, TransportProtocol, Volume,
+        },
+    },
+    operations::RegisterTaskDefinitionRequest,
+};
+
+use super::{HealthCheck, Service};
+
+/// What `curl -f` and `wget` take for success, once they followed the redirects.
+const SUCCESS: &str = "200-399";
+
+impl Service {
+    /// The task definition's family in the project's cluster.
+    #[must_use]
+    pub fn family(&self, project: &str) -> String {
+        format!("{project}-{}", self.name)
+    }
+
+    /// The task definition of one container.
+    #[must_use]
+    pub fn task_definition(&self, project: &str) -> RegisterTaskDefinitionRequest {
+        let volume_name = |index: usize| format!("volume-{index}");
+        let volumes = self.volumes.iter().enumerate().map(|(index, volume)| Volume {
+            name: volume_name(index),
+            host: Some(HostVolume { source_path: Some(volume.host.display().to_string()) }),
+            ..Volume::default()
+        });
+        let mount_points = self.volumes.iter().enumerate().map(|(index, volume)| MountPoint {
+            source_volume: volume_name(index),
+            container_path: volume.guest.clone(),
+            read_only: volume.read_only,
+        });
+        let environment = self
+            .environment
+            .iter()
+            .map(|(name, value)| KeyValuePair { name: name.clone(), value: value.clone() });
+        let port_mappings = self.ports.iter().map(|port| PortMapping {
+            container_port: Some(port.container),
+            protocol: TransportProtocol::Tcp,
+            ..PortMapping::default()
+        });
+        let container = ContainerDefinition {
+            name: self.name.clone(),
+            image: self.image.clone(),
+            essential: Some(true),
+            command: self.command.clone(),
+            environment: environment.collect(),
+            mount_points: mount_points.collect(),
+            port_mappings: port_mappings.collect(),
+            docker_labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
+            ..ContainerDefinition::default()
+        };
+        RegisterTaskDefinitionRequest {
+            family: self.family(project),
+            container_definitions: vec![container],
+            volumes: volumes.collect(),
+            cpu: self.cpu.map(|units| units.to_string()),
+            memory: self.memory.map(|mib| mib.to_string()),
+            ..RegisterTaskDefinitionRequest::default()
+        }
+    }
+
+    /// The tags that publish it; none when it is not published.
+    #[must_use]
+    pub fn tags(&self) -> Vec<Tag> {
+        let Some(listen) = self.listen() else { return Vec::new() };
+        let mut tags = vec![Tag::new(LISTEN, listen.to_string())];
+        match self.health_check.as_ref().and_then(Option::as_ref) {
+            Some(check) => tags.extend(health_tags(check)),
+            None => tags.extend(unchecked_tags()),
+        }
+        tags
+    }
+
+    /// Seconds after a task's start in which failed checks do not count.
+    #[must_use]
+    pub fn grace_period(&self) -> i64 {
+        let check = self.health_check.as_ref().and_then(Option::as_ref);
+        let start = check.and_then(|check| check.start_period).unwrap_or_default();
+        i64::try_from(start.as_secs() + u64::from(start.subsec_nanos() > 0)).unwrap_or(i64::MAX)
+    }
+}
+
+/// Tags of a published service whose author asked for no health check: whoever answers at all is healthy. ELB's own
+/// default would ask `/` for a 200, and take down a service that has nothing there.
+pub fn unchecked_tags() -> Vec<Tag> {
+    vec![
+        health_tag("protocol", "TCP"),
+        // How soon a new task gets requests, when it did not listen yet the first time.
+        health_tag("interval", "1"),
+        health_tag("timeout", "10"),
+        health_tag("unhealthy-threshold", "3"),
+    ]
+}
+
+fn health_tags(check: &HealthCheck) -> Vec<Tag> {
+    vec![
+        health_tag("path", check.path.clone()),
+        health_tag("interval", seconds(check.interval)),
+        health_tag("timeout", seconds(check.timeout)),
+        health_tag("unhealthy-threshold", check.retries.to_string()),
+        // Docker's: one success is enough. Two is the least that ELB has.
+        health_tag("healthy-threshold", "2"),
+        health_tag("matcher", SUCCESS),
+    ]
+}
+
+fn health_tag(name: &str, value: impl Into<String>) -> Tag {
+    Tag::new(format!("coracle.health-check.{name}"), value)
+}
+
+fn seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}

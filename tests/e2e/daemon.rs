@@ -1,0 +1,6 @@
+//! `coracle up`, its API, and the commands that use it.
+
+mod api;
+mod commands;
+mod compose;
+mod recovery;
