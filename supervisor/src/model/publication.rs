@@ -91,7 +91,7 @@ fn parse_health_check(settings: &[(&str, &str)]) -> Result<HealthCheckConfig, Op
         let alone = |(setting, value): &&(&str, &str)| {
             HealthCheckConfig::from_settings([(*setting, *value)]).is_err()
         };
-        let culprit = settings.iter().find(alone).or(settings.last());
+        let culprit = settings.iter().find(alone).or_else(|| settings.last());
         let tag = culprit.map_or("*", |(setting, _)| setting);
         OperationError::invalid(format!("Tag {HEALTH_CHECK}{tag}: {error}."))
     })

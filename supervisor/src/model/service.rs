@@ -130,9 +130,9 @@ impl DeploymentConfiguration {
         }
         let defaults = DeploymentLimits::default();
         let minimum = request.minimum_healthy_percent.or(self.minimum_healthy_percent);
-        let minimum = minimum.unwrap_or(i64::from(defaults.minimum_healthy_percent));
+        let minimum = minimum.unwrap_or_else(|| defaults.minimum_healthy_percent.into());
         let maximum = request.maximum_percent.or(self.maximum_percent);
-        let maximum = maximum.unwrap_or(i64::from(defaults.maximum_percent));
+        let maximum = maximum.unwrap_or_else(|| defaults.maximum_percent.into());
         if !(0..=100).contains(&minimum) {
             return Err(OperationError::invalid(format!(
                 "minimumHealthyPercent must be 0 to 100, not {minimum}."
@@ -221,7 +221,6 @@ pub enum ServiceStatus {
 /// How tasks get their capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(clippy::upper_case_acronyms, reason = "ECS's own words")]
 pub enum LaunchType {
     /// On registered nodes.
     #[default]

@@ -200,7 +200,6 @@ pub enum NetworkMode {
 /// What a task definition is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(clippy::upper_case_acronyms, reason = "ECS's own word")]
 pub enum Compatibility {
     EC2,
     Fargate,

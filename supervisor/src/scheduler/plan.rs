@@ -124,3 +124,6 @@ fn newest_first<'a>(members: &[&'a Member]) -> Vec<&'a Member> {
 fn count(tasks: u32) -> usize {
     usize::try_from(tasks).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

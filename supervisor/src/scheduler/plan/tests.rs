@@ -1,0 +1,153 @@
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+fn wanted(desired: u32, minimum_healthy_percent: u32, maximum_percent: u32) -> Wanted {
+    Wanted { desired, limits: DeploymentLimits { minimum_healthy_percent, maximum_percent }, draining: false }
+}
+
+/// A service in which time passes: what is planned is done, and pending tasks become healthy.
+struct Simulation {
+    rng: StdRng,
+    members: Vec<Member>,
+    started: u64,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), members: Vec::new(), started: 0 }
+    }
+
+    fn add(&mut self, current: bool, state: MemberState) {
+        self.started += 1;
+        self.members.push(Member { id: TaskId::random(&mut self.rng), current, state, age: self.started });
+    }
+
+    fn random_members(&mut self) {
+        let states = [MemberState::Leaving, MemberState::Sick, MemberState::Pending, MemberState::Healthy];
+        for _ in 0..self.rng.random_range(0..30) {
+            let (current, state) = (self.rng.random_bool(0.5), states[self.rng.random_range(0..4)]);
+            self.add(current, state);
+        }
+    }
+
+    fn count(&self, state: MemberState) -> usize {
+        self.members.iter().filter(|member| member.state == state).count()
+    }
+
+    fn live(&self) -> usize {
+        self.members.len() - self.count(MemberState::Leaving)
+    }
+
+    /// Does what is planned, and checks that it may be done.
+    fn step(&mut self, wanted: Wanted) -> Plan {
+        let plan = plan(wanted, &self.members, None);
+        let (live, healthy) = (self.live(), self.count(MemberState::Healthy));
+        for id in plan.retire.iter().chain(&plan.replace_sick) {
+            let member = self.members.iter_mut().find(|member| member.id == *id).expect("a member");
+            assert_ne!(member.state, MemberState::Leaving, "stopped twice: {plan:?}");
+            member.state = MemberState::Leaving;
+        }
+        for _ in 0..plan.start {
+            self.add(true, MemberState::Pending);
+        }
+        let maximum = count(wanted.limits.maximum(wanted.desired).max(wanted.desired));
+        let minimum = count(wanted.limits.minimum(wanted.desired));
+        assert!(
+            plan.start == 0 || live + count(plan.start) <= maximum,
+            "{live} live, at most {maximum}: {plan:?}"
+        );
+        let left = self.count(MemberState::Healthy);
+        assert!(
+            left >= minimum.min(healthy),
+            "{left} of {healthy} healthy left, at least {minimum}: {plan:?}"
+        );
+        plan
+    }
+
+    fn pass_time(&mut self, healthy: f64) {
+        self.members.retain(|member| member.state != MemberState::Leaving);
+        for member in &mut self.members {
+            if member.state == MemberState::Pending {
+                let lucky = self.rng.random_bool(healthy);
+                member.state = if lucky { MemberState::Healthy } else { MemberState::Sick };
+            }
+        }
+    }
+}
+
+#[test]
+fn from_any_state_it_reaches_what_is_wanted_and_never_breaks_a_limit() {
+    for seed in 0..3000 {
+        let mut simulation = Simulation::new(seed);
+        simulation.random_members();
+        let desired = simulation.rng.random_range(0..15);
+        let minimum = simulation.rng.random_range(0..=100);
+        let maximum = simulation.rng.random_range(100..=250);
+        let wanted = wanted(desired, minimum, maximum);
+        let blocked = wanted.limits.minimum(desired) == desired && wanted.limits.maximum(desired) == desired;
+        let luck = simulation.rng.random_range(0.3..=1.0);
+        let mut steady = false;
+        for _ in 0..300 {
+            steady = simulation.step(wanted).steady;
+            if steady {
+                break;
+            }
+            simulation.pass_time(luck);
+        }
+        assert!(steady || blocked, "seed {seed}: {wanted:?} ended with {:?}", simulation.members);
+    }
+}
+
+#[test]
+fn what_is_steady_stays_as_it_is() {
+    let mut simulation = Simulation::new(1);
+    (0..4).for_each(|_| simulation.add(true, MemberState::Healthy));
+    assert_eq!(simulation.step(wanted(4, 100, 200)), Plan { steady: true, ..Plan::default() });
+}
+
+#[test]
+fn scaling_in_stops_what_does_no_work_first_and_then_the_newest() {
+    let mut simulation = Simulation::new(1);
+    (0..3).for_each(|_| simulation.add(true, MemberState::Healthy));
+    simulation.add(true, MemberState::Pending);
+    let (pending, newest) = (simulation.members[3].id.clone(), simulation.members[2].id.clone());
+    assert_eq!(simulation.step(wanted(2, 100, 200)).retire, [pending, newest]);
+}
+
+#[test]
+fn a_sick_task_stays_until_another_has_taken_its_place() {
+    let mut simulation = Simulation::new(1);
+    simulation.add(true, MemberState::Healthy);
+    simulation.add(true, MemberState::Sick);
+    let sick = simulation.members[1].id.clone();
+    let plan = simulation.step(wanted(2, 100, 200));
+    assert_eq!((plan.start, plan.replace_sick), (1, Vec::new()));
+    simulation.pass_time(1.0);
+    assert_eq!(simulation.step(wanted(2, 100, 200)).replace_sick, [sick]);
+}
+
+#[test]
+fn where_there_is_no_room_for_a_stand_in_a_sick_task_goes_first_and_one_at_a_time() {
+    let mut simulation = Simulation::new(1);
+    (0..3).for_each(|_| simulation.add(true, MemberState::Sick));
+    let plan = simulation.step(wanted(3, 50, 100));
+    assert_eq!((plan.start, plan.replace_sick.len()), (0, 1));
+    let plan = simulation.step(wanted(3, 50, 100));
+    assert_eq!((plan.start, plan.replace_sick.len()), (1, 0));
+}
+
+#[test]
+fn limits_that_leave_no_move_are_told() {
+    let mut simulation = Simulation::new(1);
+    simulation.add(false, MemberState::Healthy);
+    assert!(simulation.step(wanted(1, 50, 100)).blocked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn starts_wait_for_the_throttle() {
+    let later = Instant::now() + std::time::Duration::from_secs(9);
+    let plan = plan(wanted(2, 100, 200), &[], Some(later));
+    assert_eq!((plan.start, plan.look_again), (0, Some(later)));
+}
