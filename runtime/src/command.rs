@@ -7,6 +7,8 @@ use crate::exit::{Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wasmtime::{Engine, Store};
@@ -40,13 +42,17 @@ impl Command {
             }
             ending.end(exit);
         });
-        // Ended by `life`; a panic of the host in the guest's host calls must not leave it running for ever.
+        // Whatever ends the future without an exit (a panic of the host in a host call, the threads going away) must not
+        // leave the container running for ever.
         let watched = life.clone();
         tokio::spawn(async move {
-            let ended = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(task)).await;
-            if ended.is_err() {
-                watched.end(Exit::failed("HostError: a host function panicked".to_owned()));
-            }
+            let task = AssertUnwindSafe(task.fallible());
+            let message = match task.catch_unwind().await {
+                Ok(Some(())) => return,
+                Ok(None) => "HostError: the runtime was shut down",
+                Err(_) => "HostError: a host function panicked",
+            };
+            watched.end(Exit::failed(message.to_owned()));
         });
         Ok(Self { life })
     }

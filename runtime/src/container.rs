@@ -8,6 +8,7 @@ pub use spec::{ContainerSpec, Envelope, Mount, Output, Stdin};
 
 use crate::command::Command;
 use crate::cpu::CpuAccount;
+use crate::cpu::executor::Executor;
 use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::handler::{GuestBody, HandleError, Handler};
@@ -53,6 +54,8 @@ pub struct Container {
 
 #[derive(Debug)]
 struct Inner {
+    /// A container keeps the threads it runs on.
+    _executor: Executor,
     meters: Arc<Meters>,
     life: Arc<Life>,
     program: Running,
@@ -119,7 +122,7 @@ impl Container {
                 Running::Command(Command::start(runtime, image, spec, meters.clone(), life.clone())?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { meters, life, program }) })
+        Ok(Self { inner: Arc::new(Inner { _executor: runtime.executor.clone(), meters, life, program }) })
     }
 
     /// Has a handler answer a request. The guest runs on the calling task for as long as it is quick and is cancelled when

@@ -250,9 +250,6 @@ fn link_component(runtime: &Shared, component: &Component) -> Result<Program, Im
 fn link_module(runtime: &Shared, module: &Module) -> Result<Program, ImageError> {
     let internal = |error: wasmtime::Error| ImageError::Invalid(one_line(&error));
     let linker = runtime.module_linker().map_err(internal)?;
-    if !matches!(module.get_export("_start"), Some(wasmtime::ExternType::Func(_))) {
-        return Err(ImageError::NoEntryPoint);
-    }
     let known = |import: &wasmtime::ImportType<'_>| {
         import.module() == "wasi_snapshot_preview1" || import.module() == "wasi_unstable"
     };
@@ -264,11 +261,14 @@ fn link_module(runtime: &Shared, module: &Module) -> Result<Program, ImageError>
     if !missing.is_empty() {
         return Err(ImageError::UnknownImports(missing));
     }
+    if !matches!(module.get_export("_start"), Some(wasmtime::ExternType::Func(_))) {
+        return Err(ImageError::NoEntryPoint);
+    }
     let pre = linker.instantiate_pre(module).map_err(|error| unknown_imports(Vec::new(), &error))?;
     Ok(Program::CommandP1(pre))
 }
 
-/// Instance imports whose package the host has nothing of. What remains (an interface that a known package lacks, a
+/// Imports whose package the host has nothing of. What remains (an interface that a known package lacks, a
 /// function of another type) is in the linker's own error.
 fn missing_in_component(linker: &component::Linker<ComponentState>, component: &Component) -> Vec<String> {
     const PROVIDED: [&str; 7] = [

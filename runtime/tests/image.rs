@@ -55,7 +55,8 @@ fn unknown_imports_are_all_named() {
     let message = refusal(module.as_bytes());
     assert!(message.contains("env::spam, vendor::egg"), "{message}");
     let component = r#"(component
-        (import "vendor:thing/spam@1.0.0" (instance)) (import "vendor:thing/egg" (instance)))"#;
+        (import "vendor:thing/spam@1.0.0" (instance (export "f" (func))))
+        (import "vendor:thing/egg" (instance (export "f" (func)))))"#;
     let message = refusal(component.as_bytes());
     assert!(message.contains("vendor:thing/spam@1.0.0, vendor:thing/egg"), "{message}");
 }

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
 /// How much of a body is gathered before the head is sent, where the guest writes it without waiting. A small answer is
@@ -80,27 +81,17 @@ pub(crate) async fn respond(mut call: Call, in_flight: InFlight) -> Result<Respo
 
 fn poll_response(call: &mut Call, context: &mut Context<'_>) -> Poll<Result<Response<WasiBody>, CallError>> {
     let ended = call.poll(context);
-    // Before what the call's end says: an answer that was given stands, and its body tells what became of the guest.
-    match Pin::new(&mut call.response).poll(context) {
-        Poll::Ready(Ok(response)) => match ended {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(response)),
-        },
-        Poll::Ready(Err(_)) => match ended {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) => {
-                Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
-            }
-            // It gave an error for an answer and goes on; nothing more can come of it.
-            Poll::Pending => Poll::Ready(Err(CallError::NoAnswer("it answered with an error".to_owned()))),
-        },
-        Poll::Pending => match ended {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) => {
-                Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
-            }
-            Poll::Pending => Poll::Pending,
-        },
+    // A failure counts more than an answer: the answer's body could not be finished.
+    if let Poll::Ready(Err(error)) = ended {
+        return Poll::Ready(Err(error));
+    }
+    match call.poll_answer(context) {
+        Poll::Ready(Some(response)) => Poll::Ready(Ok(response)),
+        // Without an answer the guest's end says why: if it has not ended yet (on another thread), it is about to.
+        Poll::Ready(None) | Poll::Pending if ended.is_ready() => {
+            Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
+        }
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
     }
 }
 
@@ -160,12 +151,12 @@ impl GuestBody {
                     }
                     Poll::Ready(None) => {
                         self.body = None;
-                        return Poll::Ready(self.finish(context).err().map(Err));
+                        return self.poll_end(context);
                     }
                     Poll::Pending => {}
                 }
             } else {
-                return Poll::Ready(None);
+                return self.poll_end(context);
             }
             let Some(running) = &mut self.call else { return Poll::Pending };
             match running.0.poll(context) {
@@ -181,18 +172,25 @@ impl GuestBody {
     }
 
     /// The body has ended. Properly, unless the guest failed: its end drops the body's writer, which looks the same.
-    fn finish(&mut self, context: &mut Context<'_>) -> Result<(), CallError> {
-        let Some(mut running) = self.call.take() else { return Ok(()) };
-        if let Some(read) = running.0.read.take() {
-            // The guest may have stopped listening.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let Some(running) = &mut self.call else { return Poll::Ready(None) };
+        // A guest lets go of this before it drops the writer, so if it still has it, it ended the body on purpose.
+        let returned = running.0.read.as_ref().is_none_or(oneshot::Sender::is_closed);
+        if !returned && let Some(read) = running.0.read.take() {
             let _received = read.send(());
         }
         match running.0.poll(context) {
-            Poll::Ready(result) => result,
+            Poll::Ready(result) => {
+                self.call = None;
+                Poll::Ready(result.err().map(Err))
+            }
+            Poll::Pending if returned => Poll::Pending, // on another thread; how it ended is about to be known
             Poll::Pending => {
-                let (call, in_flight) = *running;
-                call.detach(in_flight);
-                Ok(())
+                if let Some(running) = self.call.take() {
+                    let (call, in_flight) = *running;
+                    call.detach(in_flight);
+                }
+                Poll::Ready(None)
             }
         }
     }
@@ -224,11 +222,11 @@ impl Body for GuestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.gathered.is_none() && self.body.is_none()
+        self.gathered.is_none() && self.body.is_none() && self.call.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.body.is_none() {
+        if self.body.is_none() && self.call.is_none() {
             return SizeHint::with_exact(self.gathered.as_ref().map_or(0, |data| data.len() as u64));
         }
         SizeHint::default()

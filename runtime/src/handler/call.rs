@@ -4,9 +4,9 @@ use super::HandlerShared;
 use super::error::CallError;
 use super::instance::Answer;
 use crate::cpu::executor::Meta;
-use crate::cpu::{CpuAccount, ThreadTimer};
+use crate::cpu::{CpuAccount, ThreadTimer, monotonic_nanos};
 use crate::exit::Exit;
-use async_task::Task;
+use async_task::FallibleTask;
 use http::{Request, Response};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,25 +21,33 @@ use wasmtime_wasi_http::WasiBody;
 /// other connections of that thread wait.
 const INLINE_CPU: Duration = Duration::from_micros(500);
 
+/// How long a guest must wait to make one part of CPU time good. A stream that is fed now and then never leaves its
+/// thread; a guest that only pauses where its fuel makes it, beside busy neighbours, does.
+const WAIT_PER_CPU: u32 = 32;
+
 type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
 /// A guest at work on a request.
 pub(crate) struct Call {
     shared: Arc<HandlerShared>,
     guest: Guest,
+    /// CPU time used here, less what waiting makes good.
     used: Duration,
+    /// When the guest was last polled here, if it was.
+    polled_at: Option<u64>,
     /// Waits until the account's debt is paid.
     throttle: Option<Pin<Box<Sleep>>>,
     interrupts: Option<Box<Interrupts>>,
     deadline: Option<Instant>,
     _permit: OwnedSemaphorePermit,
-    pub(crate) response: oneshot::Receiver<Response<WasiBody>>,
+    /// `None` when the guest's end of it is gone.
+    response: Option<oneshot::Receiver<Response<WasiBody>>>,
     pub(crate) read: Option<oneshot::Sender<()>>,
 }
 
 enum Guest {
     Here(GuestFuture),
-    OnGuestThreads(Task<Result<(), CallError>, Meta>),
+    OnGuestThreads(FallibleTask<Result<(), CallError>, Meta>),
     /// Ended or taken away.
     Done,
 }
@@ -66,11 +74,12 @@ impl Call {
             shared,
             guest,
             used: Duration::ZERO,
+            polled_at: None,
             throttle: None,
             interrupts: None,
             deadline: Some(deadline),
             _permit: permit,
-            response,
+            response: Some(response),
             read: Some(read),
         }
     }
@@ -81,6 +90,14 @@ impl Call {
         if let Some(interrupts) = &mut self.interrupts {
             interrupts.timeout = None;
         }
+    }
+
+    /// The guest's answer; `None` when it can give none any more.
+    pub(crate) fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Option<Response<WasiBody>>> {
+        let Some(receiver) = &mut self.response else { return Poll::Ready(None) };
+        let answer = ready!(Pin::new(receiver).poll(context));
+        self.response = None;
+        Poll::Ready(answer.ok())
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -108,17 +125,26 @@ impl Call {
             Guest::Here(future) => {
                 let account = &self.shared.meters().cpu;
                 ready!(poll_throttle(&mut self.throttle, account, context));
+                if let Some(polled_at) = self.polled_at {
+                    let waited = Duration::from_nanos(monotonic_nanos().saturating_sub(polled_at));
+                    self.used = self.used.saturating_sub(waited / WAIT_PER_CPU);
+                }
                 let timer = ThreadTimer::start();
                 let poll = future.as_mut().poll(context);
                 let used = timer.elapsed();
                 account.charge(used);
-                self.used += used;
-                if poll.is_pending() && self.used > INLINE_CPU {
-                    return self.hand_over(context);
+                if poll.is_pending() {
+                    self.used += used;
+                    if self.used > INLINE_CPU {
+                        return self.hand_over(context);
+                    }
+                    self.polled_at = Some(monotonic_nanos());
                 }
                 poll
             }
-            Guest::OnGuestThreads(task) => Pin::new(task).poll(context),
+            Guest::OnGuestThreads(task) => {
+                Pin::new(task).poll(context).map(|result| result.unwrap_or(Err(CallError::Ended)))
+            }
             Guest::Done => Poll::Ready(Ok(())),
         }
     }
@@ -128,10 +154,9 @@ impl Call {
         let Guest::Here(future) = std::mem::replace(&mut self.guest, Guest::Done) else {
             return Poll::Pending;
         };
-        let mut task = self.shared.executor.spawn(self.shared.meters().cpu.clone(), future);
-        let poll = Pin::new(&mut task).poll(context);
-        self.guest = Guest::OnGuestThreads(task);
-        poll
+        let task = self.shared.executor.spawn(self.shared.meters().cpu.clone(), future);
+        self.guest = Guest::OnGuestThreads(task.fallible());
+        self.poll_guest(context)
     }
 
     fn poll_interrupts(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
