@@ -1,6 +1,7 @@
 //! One connection of a client: which protocol it speaks, and serving it until it ends or is drained.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +18,9 @@ use tokio::time;
 
 use crate::balancer::Timeouts;
 use crate::drain::{Drain, Phase, Watch};
-use crate::proxy::{self, Client};
+use crate::headers::Forwarded;
+use crate::listener::Shared;
+use crate::proxy::{self, Client, Protocol};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,11 +30,18 @@ const MAX_HEADER_BLOCK: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 128;
 
 /// Serves `stream` until the client leaves, an error, or the end of the drain.
-pub(crate) async fn serve(mut stream: TcpStream, client: Arc<Client>, timeouts: Timeouts) {
-    let drain = client.listener.drain.clone();
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Shared>,
+    timeouts: Timeouts,
+) {
+    let drain = listener.drain.clone();
     let Some((start, protocol)) = first_bytes(&mut stream, &drain, timeouts).await else { return };
     let io = Rewound { start, io: TokioIo::new(stream) };
-    let service = service_fn(move |request| proxy::serve(Arc::clone(&client), request));
+    let forwarded = Forwarded::new(peer, listener.address);
+    let client = Arc::new(Client { listener, forwarded, protocol });
+    let service = service_fn(move |request| proxy::serve(&client, request));
     let ended = match protocol {
         Protocol::Http1 => {
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -62,11 +72,6 @@ pub(crate) async fn serve(mut stream: TcpStream, client: Arc<Client>, timeouts: 
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
-}
-
-enum Protocol {
-    Http1,
-    Http2,
 }
 
 /// Reads until it is clear which protocol the client speaks. `None`: it left, or said nothing in time.

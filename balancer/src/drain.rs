@@ -97,12 +97,52 @@ impl Watch {
             return Poll::Pending;
         }
         // Register first and read the phase after: a change in between is then either read here or wakes this task.
-        this.changed.set(Arc::clone(&this.drain.changed).notified_owned());
-        if this.changed.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
+        loop {
+            this.changed.set(Arc::clone(&this.drain.changed).notified_owned());
+            if this.changed.as_mut().poll(cx).is_pending() {
+                break;
+            }
         }
         let phase = this.drain.phase();
         *this.seen = Some(phase);
         Poll::Ready(phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn each_phase_wakes_once_and_is_seen_once() {
+        let drain = Drain::new();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut cx = Context::from_waker(&waker);
+        let mut watch = std::pin::pin!(drain.watch());
+        for (index, phase) in [Phase::Open, Phase::Draining, Phase::Aborted].into_iter().enumerate() {
+            match phase {
+                Phase::Open => {}
+                Phase::Draining => drain.begin(),
+                Phase::Aborted => drain.abort(),
+            }
+            assert_eq!(wakes.0.load(Ordering::SeqCst), index);
+            assert_eq!(watch.as_mut().poll_phase(&mut cx), Poll::Ready(phase));
+            assert_eq!(watch.as_mut().poll_phase(&mut cx), Poll::Pending);
+        }
+        drain.begin();
+        assert_eq!(drain.phase(), Phase::Aborted, "never back");
     }
 }

@@ -7,6 +7,8 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version};
 
+use crate::fields::Fields;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -32,28 +34,30 @@ impl Forwarded {
 }
 
 /// Turns a request as the client sent it into one as a target gets it (see [`Target`](crate::Target)).
-pub(crate) fn prepare_request<B>(request: &mut Request<B>, forwarded: &Forwarded) {
+pub(crate) fn prepare_request<B>(request: &mut Request<B>, fields: Fields, forwarded: &Forwarded) {
     to_origin_form(request);
     if request.version() == Version::HTTP_2 {
         join_cookies(request.headers_mut());
     }
     let headers = request.headers_mut();
-    let trailers = accepts_trailers(headers);
-    remove_hop_by_hop(headers);
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    // hyper answers `100-continue` itself, as soon as the target begins to read the body.
-    headers.remove(header::EXPECT);
-    match headers.entry(X_FORWARDED_FOR) {
-        Entry::Vacant(entry) => {
-            entry.insert(forwarded.client.clone());
-        }
-        Entry::Occupied(mut entry) => {
-            let joined = join(entry.iter().chain([&forwarded.client]), b", ");
-            entry.insert(joined);
+    if fields.any(Fields::HOP_BY_HOP) {
+        let trailers = fields.any(Fields::TE) && accepts_trailers(headers);
+        remove_hop_by_hop(headers);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
     }
+    if fields.any(Fields::EXPECT) {
+        // hyper answers `100-continue` itself, as soon as the target begins to read the body.
+        headers.remove(header::EXPECT);
+    }
+    headers.reserve(3);
+    let client = if fields.any(Fields::X_FORWARDED_FOR) {
+        join(headers.get_all(X_FORWARDED_FOR).iter().chain([&forwarded.client]), b", ")
+    } else {
+        forwarded.client.clone()
+    };
+    headers.insert(X_FORWARDED_FOR, client);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     headers.insert(X_FORWARDED_PORT, forwarded.port.clone());
     *request.version_mut() = Version::HTTP_11;
@@ -61,7 +65,9 @@ pub(crate) fn prepare_request<B>(request: &mut Request<B>, forwarded: &Forwarded
 
 /// Turns a target's answer into one for the client.
 pub(crate) fn prepare_response<B>(response: &mut Response<B>) {
-    remove_hop_by_hop(response.headers_mut());
+    if Fields::of(response.headers()).any(Fields::HOP_BY_HOP) {
+        remove_hop_by_hop(response.headers_mut());
+    }
     // The version is each hop's own; hyper lowers it for an HTTP/1.0 client.
     *response.version_mut() = Version::HTTP_11;
 }

@@ -12,7 +12,7 @@
 //! | `health` | what a health check is configured to, its state machine, and the loop that probes |
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
-//! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`), pick, call, answer (`answer`) |
+//! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
 //! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
 //!
@@ -65,6 +65,7 @@ mod balancer;
 mod body;
 mod connection;
 mod drain;
+mod fields;
 mod headers;
 mod health;
 mod listener;

@@ -3,15 +3,20 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::drain::Phase;
+use crate::fields::Fields;
 use crate::headers::Forwarded;
 use crate::listener::Shared;
+use crate::rules::Refusal;
 use crate::target_group::InFlight;
 use crate::{Body, BoxError, TargetError, answer, headers, rules};
 
@@ -19,38 +24,84 @@ use crate::{Body, BoxError, TargetError, answer, headers, rules};
 pub(crate) struct Client {
     pub(crate) listener: Arc<Shared>,
     pub(crate) forwarded: Forwarded,
+    pub(crate) protocol: Protocol,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
 }
 
 /// Answers one request, always.
-pub(crate) async fn serve(
-    client: Arc<Client>,
-    mut request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
-    if let Err(refusal) = rules::check(&request) {
+///
+/// Not an `async fn`: a request is moved by copying some 300 bytes, and each layer of `async` that takes it would do so
+/// once more. Here it goes from hyper to the target in one go.
+pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Answering {
+    let fields = Fields::of(request.headers());
+    if let Err(refusal) = rules::check(&request, fields) {
         tracing::debug!(listener = client.listener.name, refusal.reason, "request refused");
-        let mut response = answer::page(refusal.status);
-        if request.version() < Version::HTTP_2 {
-            // Who sent this may mean something else by the bytes that follow.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        return Ok(response.map(AnswerBody::own));
+        return Answering::own(refused(&request, refusal));
     }
-    headers::prepare_request(&mut request, &client.forwarded);
-    Ok(forward(&client, request.map(Body::from)).await)
+    headers::prepare_request(&mut request, fields, &client.forwarded);
+    // The snapshot is not held while the target answers: its guard is released with this statement.
+    let claim = client.listener.group.load().pick();
+    let Some(claim) = claim else { return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE)) };
+    let answer = claim.call(request.map(Body::from));
+    Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
 }
 
-async fn forward(client: &Client, request: Request<Body>) -> Response<AnswerBody> {
-    // The snapshot is not held across an await: its guard is released with this statement.
-    let claim = client.listener.group.load().pick();
-    let Some(claim) = claim else { return own_answer(StatusCode::SERVICE_UNAVAILABLE) };
-    match claim.call(request).await {
-        Ok(response) => pass_on(claim, response),
-        Err(error) => elsewhere(client, claim, error).await,
+fn refused<B>(request: &Request<B>, refusal: Refusal) -> Response<AnswerBody> {
+    let mut response = own_answer(refusal.status);
+    if request.version() < Version::HTTP_2 {
+        // Who sent this may mean something else by the bytes that follow.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The answer to one request, on its way.
+pub(crate) enum Answering {
+    /// The target whose turn it was has the request.
+    Target {
+        answer: BoxFuture<'static, Result<Response<Body>, TargetError>>,
+        /// Taken when the answer has come.
+        claim: Option<InFlight>,
+        client: Arc<Client>,
+    },
+    /// All that is rarer.
+    Otherwise(BoxFuture<'static, Response<AnswerBody>>),
+}
+
+impl Answering {
+    fn own(response: Response<AnswerBody>) -> Self {
+        Self::Otherwise(std::future::ready(response).boxed())
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<AnswerBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            *self = match &mut *self {
+                Self::Otherwise(response) => return response.as_mut().poll(cx).map(Ok),
+                Self::Target { answer, claim, client } => {
+                    let answer = ready!(answer.as_mut().poll(cx));
+                    let claim = claim.take().expect("a future is not polled again after it was ready");
+                    match answer {
+                        Ok(response) => return Poll::Ready(Ok(pass_on(client, claim, response))),
+                        Err(error) => Self::Otherwise(elsewhere(Arc::clone(client), claim, error).boxed()),
+                    }
+                }
+            };
+        }
     }
 }
 
 /// Tries a request that did not reach its target on the others, each once, and answers for what is left.
-async fn elsewhere(client: &Client, mut claim: InFlight, mut error: TargetError) -> Response<AnswerBody> {
+async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetError) -> Response<AnswerBody> {
     let mut tried = Vec::new();
     loop {
         claim.count_failure();
@@ -69,13 +120,13 @@ async fn elsewhere(client: &Client, mut claim: InFlight, mut error: TargetError)
         let Some(next) = next else { return own_answer(status) };
         claim = next;
         error = match claim.call(request).await {
-            Ok(response) => return pass_on(claim, response),
+            Ok(response) => return pass_on(&client, claim, response),
             Err(error) => error,
         };
     }
 }
 
-fn pass_on(claim: InFlight, mut response: Response<Body>) -> Response<AnswerBody> {
+fn pass_on(client: &Client, claim: InFlight, mut response: Response<Body>) -> Response<AnswerBody> {
     // 101 would hand the connection over to a protocol nobody asked for (`Upgrade` is not forwarded yet), and other
     // interim answers are no answers.
     if response.status().is_informational() {
@@ -84,6 +135,10 @@ fn pass_on(claim: InFlight, mut response: Response<Body>) -> Response<AnswerBody
     }
     claim.count_response(response.status());
     headers::prepare_response(&mut response);
+    // The connection is about to be closed: the client should not find that out by losing its next request.
+    if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response.map(|body| AnswerBody { body, claim: Some(claim) })
 }
 

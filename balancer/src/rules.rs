@@ -15,6 +15,8 @@
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request, StatusCode, Version};
 
+use crate::fields::Fields;
+
 /// ALB: "request line: 16 K".
 const MAX_TARGET: usize = 16 * 1024;
 
@@ -50,12 +52,19 @@ const fn malformed(reason: &'static str) -> Result<(), Refusal> {
 }
 
 /// Refuses what must not reach a target.
-pub(crate) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
+pub(crate) fn check<B>(request: &Request<B>, fields: Fields) -> Result<(), Refusal> {
     check_method_and_target(request)?;
     check_host(request)?;
-    check_transfer_encoding(request.headers())?;
-    check_connection(request.headers())?;
-    check_underscores(request.headers())
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        check_transfer_encoding(request.headers())?;
+    }
+    if fields.any(Fields::CONNECTION) {
+        check_connection(request.headers())?;
+    }
+    if fields.any(Fields::UNDERSCORED) {
+        check_underscores(request.headers())?;
+    }
+    Ok(())
 }
 
 fn check_method_and_target<B>(request: &Request<B>) -> Result<(), Refusal> {
@@ -142,11 +151,8 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// `Content_Length` is a field like any other to us, and `CONTENT_LENGTH` to a program behind WSGI, CGI or PHP.
 fn check_underscores(headers: &HeaderMap) -> Result<(), Refusal> {
-    for name in headers.keys() {
-        let name = name.as_str();
-        if name.as_bytes().contains(&b'_') && NEVER_UNDERSCORED.contains(&name) {
-            return malformed("underscore in the name of a field that frames or routes the message");
-        }
+    if headers.keys().any(|name| NEVER_UNDERSCORED.contains(&name.as_str())) {
+        return malformed("underscore in the name of a field that frames or routes the message");
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
             // A pooled connection may close at any moment. As long as nothing of the request was written the target
             // cannot have acted on it, whatever its method: once more, over a fresh connection.
             Err(SendError::Unsent(request, _)) => *request,
-            Err(SendError::Target(error)) => return Err(error),
+            Err(SendError::Target(error)) => return Err(*error),
             Ok(response) => return Ok(response),
         },
     };
@@ -102,14 +102,14 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
         SendError::Unsent(request, source) => {
             TargetError::Unreached { request: Some(*request), source: source.into() }
         }
-        SendError::Target(error) => error,
+        SendError::Target(error) => *error,
     })
 }
 
 enum SendError {
     /// Nothing of the request was written.
     Unsent(Box<Request<Body>>, hyper::Error),
-    Target(TargetError),
+    Target(Box<TargetError>),
 }
 
 async fn send(
@@ -131,7 +131,7 @@ async fn send(
                 () = &mut idle => {
                     // While the client's upload moves, the connection is not idle.
                     if !progress.is_some_and(Progress::moved) {
-                        return Err(SendError::Target(TargetError::Timeout));
+                        return Err(SendError::Target(Box::new(TargetError::Timeout)));
                     }
                     idle.as_mut().reset(tokio::time::Instant::now() + idle_timeout);
                 }
@@ -145,7 +145,7 @@ async fn send(
         }
         Err(mut error) => match error.take_message() {
             Some(request) => Err(SendError::Unsent(Box::new(request), error.into_error())),
-            None => Err(SendError::Target(TargetError::Failed(error.into_error().into()))),
+            None => Err(SendError::Target(Box::new(TargetError::Failed(error.into_error().into())))),
         },
     }
 }

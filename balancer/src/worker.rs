@@ -15,9 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::balancer::{BalancerConfig, Timeouts};
 use crate::connection;
-use crate::headers::Forwarded;
 use crate::listener::Shared;
-use crate::proxy::Client;
 use crate::stripe;
 
 /// After an accept that failed for want of file descriptors: until then some may have been closed.
@@ -164,8 +162,7 @@ impl This {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY");
             }
-            let forwarded = Forwarded::new(peer, listener.address);
-            connection::serve(stream, Arc::new(Client { listener, forwarded }), this.timeouts).await;
+            connection::serve(stream, peer, listener, this.timeouts).await;
             drop(token);
         });
     }

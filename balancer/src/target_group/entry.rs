@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -128,8 +129,11 @@ impl InFlight {
         &*self.stripe.core.target
     }
 
-    pub(crate) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, TargetError> {
-        self.stripe.core.target.call(request).await
+    pub(crate) fn call(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
+        self.stripe.core.target.call(request)
     }
 
     pub(crate) fn count_response(&self, status: StatusCode) {

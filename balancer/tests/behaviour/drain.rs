@@ -1,5 +1,6 @@
 //! Deregistration of targets, and draining of listeners.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,12 +11,18 @@ use coracle_balancer::{
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
-use crate::support::{DEADLINE, Front, HEALTHY, bytes_of, get, group, read_head, saying, target, within};
+use crate::support::{
+    DEADLINE, Front, HEALTHY, bytes_of, get, group, read_head, saying, target, tcp, within,
+};
 
-/// Answers until it is stopped, and fails loudly after.
-fn stoppable() -> (Arc<dyn Target>, Arc<AtomicBool>) {
+/// A target and how to stop it for good.
+type Stoppable = (Arc<dyn Target>, Box<dyn FnOnce() + Send>);
+
+/// In process: fails loudly when it is called after it was stopped.
+fn in_process() -> Stoppable {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     let target = target(move |_| {
@@ -30,40 +37,55 @@ fn stoppable() -> (Arc<dyn Target>, Arc<AtomicBool>) {
             Ok(Response::new(Body::full("ok")))
         }
     });
-    (target, stopped)
+    (target, Box::new(move || stopped.store(true, Ordering::SeqCst)))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replacing_targets_under_load_loses_no_request() {
+/// Over TCP: stopping it closes its port and cuts off its connections.
+fn over_tcp() -> Stoppable {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let server = tokio::spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                while read_head(&mut stream).await.is_some() {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                }
+            });
+        }
+    });
+    (tcp(address), Box::new(move || server.abort()))
+}
+
+/// Clients ask without a pause while the oldest of three targets is replaced, again and again.
+async fn replace_under_load(replacements: usize, make: fn() -> Stoppable) {
     let group = group([]);
     let front = Front::new(Arc::clone(&group));
-    let mut running = Vec::new();
-    for index in 0..3_u32 {
-        let (target, stopped) = stoppable();
-        group.register(format!("{index}"), target, HEALTHY);
-        running.push((index, stopped));
-    }
+    let mut running = VecDeque::new();
+    let register = |running: &mut VecDeque<_>, index: usize| {
+        let (target, stop) = make();
+        group.register(index.to_string(), target, HEALTHY);
+        running.push_back((index, stop));
+    };
+    (0..3).for_each(|index| register(&mut running, index));
     let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let clients: Vec<_> = (0..6)
-        .map(|_| {
-            let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
-            let address = front.address();
-            tokio::spawn(async move {
-                let stream = TcpStream::connect(address).await.unwrap();
-                let io = hyper_util::rt::TokioIo::new(stream);
-                let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
-                tokio::spawn(connection);
-                while !over.load(Ordering::Relaxed) {
-                    client.ready().await.unwrap();
-                    let response = client.send_request(get("/")).await.unwrap();
-                    assert_eq!(response.status(), 200);
-                    assert_eq!(bytes_of(response).await, "ok");
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    for index in 3..200_u32 {
+    let mut clients = JoinSet::new();
+    for _ in 0..6 {
+        let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
+        let mut client = front.client().await;
+        clients.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                client.ready().await.unwrap();
+                let response = client.send_request(get("/")).await.unwrap();
+                assert_eq!(response.status(), 200);
+                assert_eq!(bytes_of(response).await, "ok");
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    for index in 3..3 + replacements {
         // At least one request between two replacements, so that they meet.
         let before = answered.load(Ordering::Relaxed);
         within(async {
@@ -72,30 +94,38 @@ async fn replacing_targets_under_load_loses_no_request() {
             }
         })
         .await;
-        let (target, stopped) = stoppable();
-        group.register(format!("{index}"), target, HEALTHY);
-        let (oldest, oldest_stopped) = running.remove(0);
-        within(group.deregister(&format!("{oldest}").into())).await;
-        oldest_stopped.store(true, Ordering::SeqCst);
-        running.push((index, stopped));
+        register(&mut running, index);
+        let (oldest, stop) = running.pop_front().unwrap();
+        within(group.deregister(&oldest.to_string().into())).await;
+        stop();
     }
     over.store(true, Ordering::Relaxed);
-    for client in clients {
-        within(client).await.unwrap();
+    while let Some(client) = within(clients.join_next()).await {
+        client.unwrap();
     }
     assert_eq!(group.targets().len(), 3);
 }
 
-/// A target that says when it was called and answers when told to.
-fn held() -> (Arc<dyn Target>, mpsc::UnboundedReceiver<()>, Arc<Notify>) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replacing_targets_in_process_under_load_loses_no_request() {
+    replace_under_load(200, in_process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replacing_targets_over_tcp_under_load_loses_no_request() {
+    replace_under_load(100, over_tcp).await;
+}
+
+/// A target that says when it was called, and answers a request for each permit.
+fn held() -> (Arc<dyn Target>, mpsc::UnboundedReceiver<()>, Arc<Semaphore>) {
     let (called, calls) = mpsc::unbounded_channel();
-    let release = Arc::new(Notify::new());
+    let release = Arc::new(Semaphore::new(0));
     let released = Arc::clone(&release);
     let target = target(move |_| {
         called.send(()).unwrap();
         let released = Arc::clone(&released);
         async move {
-            released.notified().await;
+            released.acquire().await.unwrap().forget();
             Ok(Response::new(Body::full("done")))
         }
     });
@@ -121,7 +151,7 @@ async fn deregistration_ends_with_the_last_request_in_flight() {
     assert_eq!(target.counters.in_flight, 1);
     assert!(!deregistered.is_finished());
 
-    release.notify_one();
+    release.add_permits(1);
     assert_eq!(within(answer).await.unwrap(), "done");
     within(deregistered).await.unwrap();
     assert!(group.targets().is_empty());
@@ -159,7 +189,7 @@ async fn a_closing_listener_finishes_what_has_begun_and_closes_what_is_idle() {
     let mut idle = front.connect().await;
     idle.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
     within(calls.recv()).await.unwrap();
-    release.notify_waiters();
+    release.add_permits(2);
     for stream in [&mut busy, &mut idle] {
         within(read_head(stream)).await.unwrap();
         within(stream.read_exact(&mut [0; 4])).await.unwrap();
@@ -171,7 +201,7 @@ async fn a_closing_listener_finishes_what_has_begun_and_closes_what_is_idle() {
     let closed = tokio::spawn(async move { listener.close(DEADLINE).await });
     assert_eq!(within(idle.read(&mut [0; 1])).await.unwrap(), 0, "closed while another connection is busy");
     assert!(!closed.is_finished());
-    release.notify_waiters();
+    release.add_permits(1);
     let mut answer = String::new();
     within(busy.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.contains("connection: close") && answer.ends_with("done"), "{answer}");
@@ -226,7 +256,7 @@ async fn an_http2_client_is_sent_away_after_its_streams_have_ended() {
     let listener = front.listener.clone();
     let closed = tokio::spawn(async move { listener.close(DEADLINE).await });
     assert!(!closed.is_finished());
-    release.notify_one();
+    release.add_permits(1);
     let response = within(answer).await.unwrap().unwrap();
     assert_eq!(bytes_of(response).await, "done");
     within(connection).await.unwrap().unwrap();
@@ -242,7 +272,7 @@ async fn shutdown_drains_and_ends_the_threads() {
     within(calls.recv()).await.unwrap();
     let balancer = front.balancer.clone();
     let shutdown = tokio::spawn(async move { balancer.shutdown(DEADLINE).await });
-    release.notify_one();
+    release.add_permits(1);
     assert_eq!(within(answer).await.unwrap(), "done");
     within(shutdown).await.unwrap();
     within(front.balancer.shutdown(DEADLINE)).await;

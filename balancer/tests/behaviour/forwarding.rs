@@ -10,8 +10,10 @@ use tokio::sync::mpsc;
 
 use crate::support::{Front, bytes_of, get, group, target, upstream, within};
 
-/// Each request as the target got it: request line and headers, several of a name joined by `|`.
-fn recording() -> (Front, mpsc::UnboundedReceiver<(String, BTreeMap<String, String>)>) {
+/// A request as the target got it: request line and headers, several of a name joined by `|`.
+type Recorded = (String, BTreeMap<String, String>);
+
+fn recording() -> (Front, mpsc::UnboundedReceiver<Recorded>) {
     let (requests, recorded) = mpsc::unbounded_channel();
     let front = Front::of(move |request: Request<Body>| {
         let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());

@@ -1,5 +1,7 @@
 //! The balancer as its clients and its targets see it: real sockets in front, in-process or raw TCP targets behind.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod cancellation;
 mod drain;
 mod failures;

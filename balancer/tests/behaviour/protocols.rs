@@ -28,6 +28,27 @@ async fn http2_with_prior_knowledge_multiplexes_over_one_connection() {
 }
 
 #[tokio::test]
+async fn an_http2_request_names_one_host() {
+    let front = Front::of(|request: Request<Body>| async move {
+        let host = request.headers()["host"].to_str().unwrap().to_owned();
+        Ok(Response::new(Body::full(format!("{host} {}", request.uri()))))
+    });
+    let (mut client, _connection) = front.h2_client().await;
+    let mut ask = async |hosts: &[&str]| {
+        let mut request = Request::get("http://test/path").body(Body::empty()).unwrap();
+        for host in hosts {
+            request.headers_mut().append("host", host.parse().unwrap());
+        }
+        let response = within(client.send_request(request)).await.unwrap();
+        (response.status().as_u16(), within(response.into_body().collect()).await.unwrap().to_bytes())
+    };
+    assert_eq!(ask(&[]).await, (200, "test /path".into()));
+    assert_eq!(ask(&["test"]).await, (200, "test /path".into()));
+    assert_eq!(ask(&["other"]).await.0, 400);
+    assert_eq!(ask(&["test", "test"]).await.0, 400);
+}
+
+#[tokio::test]
 async fn the_http2_preface_may_come_in_pieces() {
     let front = Front::new(group([("a", saying("a"))]));
     let mut client = front.connect().await;
