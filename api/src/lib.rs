@@ -6,7 +6,7 @@
 //! 1. [`server`]: one TCP listener; bounds on connections, header and body sizes, and time;
 //! 2. [`guard`]: is it a browser that was lured here by another site? then it goes no further;
 //! 3. [`service`]: the service whose prefix the target names;
-//! 4. [`ecs`]: a table with one line for each operation;
+//! 4. [`ecs`] or [`logs`]: a table with one line for each operation;
 //! 5. [`json`]: bytes to the operation's input, and its output or [`error`] back to bytes.
 //!
 //! Nothing here decides anything: the operations are the supervisor's. Services still to come have their place as
@@ -17,11 +17,12 @@ pub mod ecs;
 pub mod error;
 pub mod guard;
 pub mod json;
-
+pub mod logs;
 pub mod server;
 pub mod service;
 
 pub use ecs::Ecs;
 pub use error::ApiError;
+pub use logs::Logs;
 pub use server::{Limits, Server};
 pub use service::{Service, Services};

@@ -6,15 +6,18 @@ mod cluster;
 pub(crate) mod error;
 mod logs;
 mod output;
+mod output_of_tasks;
 mod ps;
 mod run;
+mod serve;
 mod service;
 mod signals;
 mod task;
 mod task_definition;
+mod up;
 mod version;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 
@@ -37,6 +40,8 @@ pub(crate) fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::main(args),
+        Command::Serve(args) => serve::main(args),
+        Command::Up(args) => up::main(args),
         Command::Version(args) => version::main(args),
         Command::Ps(args) => client(ps::main(args)),
         Command::Logs(args) => client(logs::main(args)),
@@ -44,8 +49,15 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),
-        Command::Serve(_) | Command::Up(_) => Err(Failure::failed("not there yet")),
     }
+}
+
+/// Messages of a long-running command go to standard error; `CORACLE_LOG` says which, e.g. `info` or
+/// `coracle_balancer=debug`.
+fn log_to_stderr() {
+    let filter = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }
 
 /// What the control side of a host runs on. Guests and the balancer have threads of their own.

@@ -29,7 +29,6 @@ pub use health::HealthCheck;
 pub use interpolate::Variables;
 pub use ports::Port;
 pub use service::{Condition, Service, Volume};
-pub use wanted::unchecked_tags;
 
 use reader::Field;
 

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Display, path::Path, process::ExitCode};
 
+use coracle::HostError;
 use coracle_runtime::ImageError;
 
 /// The input is at fault.
@@ -39,6 +40,11 @@ impl Failure {
             ImageError::Read { .. } => Self::usage(chain(error)),
             _ => Self::usage(format!("{}: {}", path.display(), chain(error))),
         }
+    }
+
+    /// A host that does not start; exit code 2 where another address or directory would do.
+    pub(crate) fn host(error: &HostError) -> Self {
+        if error.is_input_error() { Self::usage(chain(error)) } else { Self::failed(chain(error)) }
     }
 
     pub(crate) fn report(&self) -> ExitCode {

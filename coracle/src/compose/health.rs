@@ -48,7 +48,7 @@ impl HealthCheck {
                     check.interval = value.parsed(|text| between(text, Duration::from_millis(100), 300))?
                 }
                 "timeout" => {
-                    check.timeout = value.parsed(|text| between(text, Duration::from_millis(100), 120))?;
+                    check.timeout = value.parsed(|text| between(text, Duration::from_millis(10), 120))?;
                     timeout_given = true;
                 }
                 "retries" => check.retries = value.parsed(retries)?,
@@ -59,9 +59,9 @@ impl HealthCheck {
         }
         // A load balancer does not begin a check before the last one ended.
         if !timeout_given {
-            check.timeout = check.timeout.min(check.interval);
-        } else if check.timeout > check.interval {
-            return Err(field.error("the timeout is longer than the interval"));
+            check.timeout = check.timeout.min(check.interval.mul_f64(0.9));
+        } else if check.timeout >= check.interval {
+            return Err(field.error("the timeout must be shorter than the interval"));
         }
         let Some(test) = test else {
             return if disabled {

@@ -71,7 +71,7 @@ services:
             path: "/up".into(),
             port: Some(80),
             interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_millis(4500),
             retries: 4,
             start_period: Some(Duration::from_secs(60)),
         })),

@@ -92,13 +92,15 @@ impl Service {
 
 /// Tags of a published service whose author asked for no health check: whoever answers at all is healthy. ELB's own
 /// default would ask `/` for a 200, and take down a service that has nothing there.
-pub fn unchecked_tags() -> Vec<Tag> {
+fn unchecked_tags() -> Vec<Tag> {
     vec![
         health_tag("protocol", "TCP"),
         // How soon a new task gets requests, when it did not listen yet the first time.
         health_tag("interval", "1"),
-        health_tag("timeout", "10"),
-        health_tag("unhealthy-threshold", "3"),
+        health_tag("timeout", "0.9"),
+        // An overloaded task is not a broken one.
+        health_tag("unhealthy-threshold", "10"),
+        health_tag("healthy-threshold", "2"),
     ]
 }
 

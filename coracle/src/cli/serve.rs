@@ -1,0 +1,90 @@
+//! `coracle serve`: replicas of one image behind the balancer, without a daemon.
+
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+
+use coracle::{Host, ServeError, Serving};
+use coracle_supervisor::{OperationError, model::task_definition::NetworkMode};
+
+use super::{
+    args::{NetworkChoice, ServeArgs},
+    error::{Failure, chain},
+    output_of_tasks,
+    signals::Signals,
+};
+
+/// For requests under way, once it is asked to end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+pub(crate) fn main(args: ServeArgs) -> Result<ExitCode, Failure> {
+    super::log_to_stderr();
+    let runtime = super::control_runtime()?;
+    let result = runtime.block_on(serve(args));
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::take_over().map_err(Failure::io)?;
+    let start = async {
+        let host = Host::builder().start().await.map_err(|error| Failure::host(&error))?;
+        let address = host.serve(&meant(args)).await.map_err(|error| refused(&error))?;
+        Ok::<_, Failure>((host, address))
+    };
+    let (host, address) = tokio::select! {
+        started = start => started?,
+        // Nothing is served yet: there is nothing to drain.
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    eprintln!("Serving on http://{address}");
+    tokio::select! {
+        _ = signals.next() => {}
+        never = output_of_tasks::forward(&host) => match never {},
+    }
+    tokio::select! {
+        () = host.shutdown(DRAIN) => Ok(ExitCode::SUCCESS),
+        // Asked twice: at once, then.
+        again = signals.next() => Ok(again.exit_code()),
+    }
+}
+
+fn meant(args: ServeArgs) -> Serving {
+    let labels = [
+        ("coracle.fuel", args.workload.fuel.map(|fuel| fuel.to_string())),
+        ("coracle.instance-reuse", args.handler.instance_reuse.map(|reuse| reuse.to_string())),
+        ("coracle.max-concurrency", args.handler.max_concurrency.map(|most| most.to_string())),
+        ("coracle.request-timeout", args.handler.request_timeout.map(|time| time.as_secs_f64().to_string())),
+    ];
+    let labels: BTreeMap<_, _> =
+        labels.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?))).collect();
+    let mut serving = Serving::new(args.image);
+    serving.replicas = args.replicas;
+    serving.listen = args.listen;
+    serving.arguments = args.workload.arguments;
+    serving.environment = args.workload.environment;
+    serving.volumes = args
+        .workload
+        .volumes
+        .into_iter()
+        .map(|volume| (volume.host, volume.guest, volume.read_only))
+        .collect();
+    serving.network = match args.workload.network {
+        None => NetworkMode::Bridge,
+        Some(NetworkChoice::Host) => NetworkMode::Host,
+        Some(NetworkChoice::None) => NetworkMode::None,
+    };
+    serving.container_port = args.container_port;
+    serving.cpu = args.workload.cpu;
+    serving.memory = args.workload.memory;
+    serving.health_path = args.health_path;
+    serving.labels = labels;
+    serving
+}
+
+fn refused(error: &ServeError) -> Failure {
+    match error {
+        ServeError::Refused(OperationError::Store(_))
+        | ServeError::Timeout { .. }
+        | ServeError::Failed { .. } => Failure::failed(chain(error)),
+        _ => Failure::usage(chain(error)),
+    }
+}

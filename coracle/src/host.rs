@@ -1,0 +1,237 @@
+//! The whole house in one value: runtime, balancer, supervisor and, if wanted, the API.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use coracle_api::{Ecs, Logs, Server, Services};
+use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
+use coracle_runtime::{Runtime, RuntimeError};
+use coracle_supervisor::{
+    OperationError, Supervisor, SupervisorConfig,
+    driver::local::{LocalDriver, LocalDriverConfig},
+    store::{Store, StoreError, memory::MemoryStore, redb::RedbStore},
+};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::paths;
+
+/// A running host. Tasks end with it; what was wanted is kept where it has a data directory.
+#[derive(Debug)]
+pub struct Host {
+    supervisor: Supervisor,
+    driver: LocalDriver,
+    runtime: Runtime,
+    balancer: Balancer,
+    api: Option<Api>,
+}
+
+#[derive(Debug)]
+struct Api {
+    address: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+/// What a [`Host`] is made of. Without more: everything in memory, and no API.
+#[derive(Debug, Clone, Default)]
+pub struct HostBuilder {
+    data_dir: Option<PathBuf>,
+    api: Option<SocketAddr>,
+}
+
+/// A host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The API's address is taken.
+    #[error("the API cannot listen on {address}: the port is in use; is a coracle daemon running already?")]
+    ApiPortInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The API's address cannot be listened on for another reason.
+    #[error("the API cannot listen on {address}")]
+    ApiAddress {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the data directory.
+    #[error("another coracle daemon uses the data directory {0}; stop it, or choose another directory")]
+    DataDirInUse(PathBuf),
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The WebAssembly engine cannot be set up.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The balancer cannot be set up.
+    #[error(transparent)]
+    Balancer(#[from] BalancerError),
+    /// What the store has cannot be restored.
+    #[error("cannot restore what was wanted")]
+    Restore(#[source] OperationError),
+    /// A step of the start itself failed.
+    #[error("the start was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
+}
+
+impl HostError {
+    /// Whether another choice of address or directory would mend it.
+    #[must_use]
+    pub fn is_input_error(&self) -> bool {
+        matches!(
+            self,
+            Self::ApiPortInUse { .. }
+                | Self::ApiAddress { .. }
+                | Self::DataDirInUse(_)
+                | Self::DataDir { .. }
+        )
+    }
+}
+
+impl Host {
+    /// Begins with a host that keeps everything in memory and has no API.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+
+    /// The operations: create clusters, register task definitions, run tasks and services.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// What runs the tasks: their logs, and the targets behind a listener.
+    #[must_use]
+    pub fn driver(&self) -> &LocalDriver {
+        &self.driver
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(|api| api.address)
+    }
+
+    /// Stops in good order: no new operations, no new connections, requests under way finish, tasks are stopped. What is
+    /// not done when `deadline` has passed is cut off.
+    pub async fn shutdown(mut self, deadline: Duration) {
+        let in_order = async {
+            if let Some(api) = self.api.take() {
+                api.stop.cancel();
+                // It ends by itself, within its own limits; if it panicked, there is nothing left to stop.
+                api.server.await.ok();
+            }
+            self.supervisor.shutdown(deadline).await;
+            self.balancer.shutdown(deadline).await;
+        };
+        if timeout(deadline, in_order).await.is_err() {
+            tracing::warn!("not everything ended in good order within {} s", deadline.as_secs_f64());
+        }
+    }
+}
+
+impl HostBuilder {
+    /// Keeps what is wanted, logs and the tasks' own volumes in this directory, which is created if it is missing. One
+    /// process at a time can use it.
+    #[must_use]
+    pub fn data_dir(self, directory: impl Into<PathBuf>) -> Self {
+        Self { data_dir: Some(directory.into()), ..self }
+    }
+
+    /// Serves the API on this address; port 0 picks one. Whoever can reach it commands the host: let it be loopback.
+    #[must_use]
+    pub fn api(self, address: SocketAddr) -> Self {
+        Self { api: Some(address), ..self }
+    }
+
+    /// Starts the host on the current tokio runtime. What the data directory wants running starts at once.
+    ///
+    /// # Errors
+    /// Address or directory cannot be used, or the engine cannot be set up here.
+    pub async fn start(self) -> Result<Host, HostError> {
+        // The address first: a second daemon is told so before it touches what belongs to the first.
+        let listener = match self.api {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let data_dir = self.data_dir;
+        let prepare = tokio::task::spawn_blocking(move || prepare(data_dir.as_deref()));
+        let Parts { store, driver, runtime, balancer } = prepare.await.map_err(HostError::Interrupted)??;
+        let supervisor = Supervisor::start(SupervisorConfig::default(), store, Arc::new(driver.clone()))
+            .await
+            .map_err(HostError::Restore)?;
+        let api = listener.map(|(listener, address)| {
+            let services = Services::new().with(Ecs::new(supervisor.clone())).with(Logs::new(driver.clone()));
+            let stop = CancellationToken::new();
+            let server = tokio::spawn(Server::new(listener, services).run(stop.clone()));
+            Api { address, stop, server }
+        });
+        Ok(Host { supervisor, driver, runtime, balancer, api })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), HostError> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => HostError::ApiPortInUse { address },
+        _ => HostError::ApiAddress { address, source },
+    })
+}
+
+/// What a supervisor needs.
+struct Parts {
+    store: Arc<dyn Store>,
+    driver: LocalDriver,
+    runtime: Runtime,
+    balancer: Balancer,
+}
+
+/// Everything that blocks: files, the engine, threads.
+fn prepare(data_dir: Option<&Path>) -> Result<Parts, HostError> {
+    let store: Arc<dyn Store> = match data_dir {
+        Some(directory) => Arc::new(open_store(directory)?),
+        None => Arc::new(MemoryStore::new()),
+    };
+    let runtime = paths::open_runtime()?;
+    let balancer = Balancer::start(BalancerConfig::default())?;
+    let config = LocalDriverConfig { data_dir: data_dir.map(Path::to_owned) };
+    let driver = LocalDriver::new(config, runtime.clone(), balancer.clone());
+    let unusable = |source: io::Error| HostError::DataDir {
+        path: data_dir.map_or_else(std::env::temp_dir, Path::to_owned),
+        source: source.into(),
+    };
+    Ok(Parts { store, driver: driver.map_err(unusable)?, runtime, balancer })
+}
+
+fn open_store(directory: &Path) -> Result<RedbStore, HostError> {
+    let unusable = |source: Box<dyn std::error::Error + Send + Sync>| HostError::DataDir {
+        path: directory.to_owned(),
+        source,
+    };
+    std::fs::create_dir_all(directory).map_err(|error| unusable(error.into()))?;
+    RedbStore::open(&directory.join("state.redb")).map_err(|error| match error {
+        StoreError::InUse(_) => HostError::DataDirInUse(directory.to_owned()),
+        error => unusable(error.into()),
+    })
+}
