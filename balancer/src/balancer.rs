@@ -157,6 +157,8 @@ impl Balancer {
         });
         for (worker, socket) in workers.iter().zip(sockets) {
             if !worker.send(Command::Listen(socket, Arc::clone(&shared), shared.tasks.token())) {
+                // A thread has ended: the others are not to go on alone.
+                shared.drain.abort();
                 return Err(BalancerError::ShutDown);
             }
         }

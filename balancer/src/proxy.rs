@@ -1,4 +1,7 @@
 //! The way of one request: check, pick, call, and pick again when it did not arrive.
+//!
+//! What is to come has its place here: rules choose the group where `serve` loads it, retries of idempotent requests
+//! join `elsewhere`, and an upgrade is negotiated in `serve` and spliced in `pass_on`.
 
 use std::convert::Infallible;
 use std::pin::Pin;

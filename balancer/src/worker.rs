@@ -125,9 +125,10 @@ impl This {
         }
         let socket = socket.into_std()?;
         while let Ok((stream, peer)) = socket.accept() {
-            stream.set_nonblocking(true)?;
-            self.me().connections.fetch_add(1, Ordering::Relaxed);
-            self.serve(TcpStream::from_std(stream)?, peer, Arc::clone(listener), listener.tasks.token());
+            match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                Ok(stream) => self.place(stream, peer, listener),
+                Err(error) => tracing::debug!(%error, "connection lost while draining"),
+            }
         }
         Ok(())
     }
