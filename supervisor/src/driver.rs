@@ -56,6 +56,10 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
     /// Asks a started container to stop, and kills it after `grace`. Answers at once for one that has ended.
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit;
 
+    /// Resolves when the task can take requests, as far as that can be told: a server has opened its port. Gives up by itself after a while, and
+    /// leaves the judgement to the health checks.
+    fn ready(&self) -> BoxFuture<'static, ()>;
+
     /// Puts the task into a target group (which begins to exist if it does not) and tells its health there from now on.
     fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure>;
 

@@ -287,6 +287,11 @@ impl Sandbox for SimulatedSandbox {
         self.wait(container).await
     }
 
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        let world = Arc::clone(&self.world);
+        async move { world.pause().await }.boxed()
+    }
+
     fn register(&self, _group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
         let (latency, healthy) = {
             let mut state = self.world.lock();

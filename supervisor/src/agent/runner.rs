@@ -120,6 +120,7 @@ impl Runner {
         {
             let key = ServiceKey { cluster: self.record.cluster.clone(), name: service.name.clone() };
             let group = self.shared.ingress.group(&key, publication);
+            self.until_ready(life, &sandbox).await?;
             let target = sandbox.register(&group).map_err(failed_to_start)?;
             self.status.target = Some(target.borrow().clone());
             life.target = Some(target);
@@ -175,6 +176,24 @@ impl Runner {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// A target's first health check is sent when it is registered and the next one an interval later: a server that has not opened its port by
+    /// then would get no request for half a minute.
+    async fn until_ready(
+        &mut self,
+        life: &mut Life<'_>,
+        sandbox: &Arc<dyn Sandbox>,
+    ) -> Result<(), StopOrder> {
+        let mut ready = sandbox.ready();
+        loop {
+            tokio::select! {
+                biased;
+                order = stop_ordered(&mut self.stop) => return Err(order),
+                Some((name, exit)) = life.exits.next() => self.container_ended(life, &name, exit)?,
+                () = &mut ready => return Ok(()),
             }
         }
     }

@@ -153,11 +153,12 @@ impl Scheduler {
 
     async fn write_observations(&mut self, key: &ServiceKey, group: &str) -> Result<(), StoreError> {
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
-        if let Some(mut events) = service.events.flush(key, group, self.shared.now()) {
-            if !service.failed_tasks.is_empty() {
-                events = events.put(keys::failed_tasks(key), encode(&service.failed_tasks));
-            }
-            self.shared.records.commit(events).await?;
+        let mut write = service.events.flush(key, group, self.shared.now());
+        if std::mem::take(&mut service.failed_more) {
+            write = write.put(keys::failed_tasks(key), encode(&service.failed_tasks));
+        }
+        if !write.ops.is_empty() {
+            self.shared.records.commit(write).await?;
         }
         Ok(())
     }

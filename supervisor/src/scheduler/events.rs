@@ -91,7 +91,7 @@ impl EventLog {
     }
 
     /// The transaction that writes what has happened since the last one. Repetitions of the last event are left out.
-    pub(super) fn flush(&mut self, key: &ServiceKey, group: &str, now: Timestamp) -> Option<Transaction> {
+    pub(super) fn flush(&mut self, key: &ServiceKey, group: &str, now: Timestamp) -> Transaction {
         let mut write = Transaction::new();
         for message in std::mem::take(&mut self.messages) {
             let text = match message {
@@ -113,7 +113,7 @@ impl EventLog {
             }
             self.next += 1;
         }
-        (!write.ops.is_empty()).then_some(write)
+        write
     }
 }
 

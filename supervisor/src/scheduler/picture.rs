@@ -1,6 +1,6 @@
 //! What the scheduler knows of each service, and how it learns it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,7 +27,10 @@ pub(super) struct ServicePicture {
     pub(super) steady: bool,
     /// A durable write about this service is on its way; what it changes is not asked for twice.
     pub(super) writing: bool,
-    pub(super) failed_tasks: std::collections::BTreeMap<String, u32>,
+    /// By deployment.
+    pub(super) failed_tasks: BTreeMap<String, u32>,
+    /// `failed_tasks` is not written yet.
+    pub(super) failed_more: bool,
     /// Grows with each task; tells old from new.
     pub(super) started: u64,
 }
@@ -231,6 +234,7 @@ impl Scheduler {
         match stop.code {
             StopCode::TaskFailedToStart => {
                 *service.failed_tasks.entry(membership.deployment.clone()).or_default() += 1;
+                service.failed_more = true;
                 service.events.failed_to_start(&stop.reason);
                 if current {
                     self.shared.random(|rng| service.throttle.never_ran(now, rng));

@@ -11,7 +11,9 @@ use coracle_runtime::{
     Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
 };
 use futures_util::future::{BoxFuture, FutureExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::addresses::Lease;
 use super::targets::{Group, HandlerTarget};
@@ -21,6 +23,12 @@ use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, Targ
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
+
+/// How long a server may take to open its port before its health checks begin regardless.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between tries to reach a server that has just started.
+const FIRST_LISTEN_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_LISTEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A task's place in this process.
 pub(super) struct LocalSandbox {
@@ -182,6 +190,14 @@ impl Sandbox for LocalSandbox {
         }
     }
 
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        match self.target().ok().and_then(|target| target.address()) {
+            Some(address) => until_listening(address).boxed(),
+            // A handler is when it has started.
+            None => std::future::ready(()).boxed(),
+        }
+    }
+
     fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
         let target = self.target()?;
         let group = self.driver.targets.group(group);
@@ -221,6 +237,16 @@ impl Drop for LocalSandbox {
                 }
             });
         }
+    }
+}
+
+/// Tries to connect until somebody answers. A guest cannot tell that it listens, and the runtime does not.
+async fn until_listening(address: SocketAddr) {
+    let give_up = Instant::now() + LISTEN_TIMEOUT;
+    let mut pause = FIRST_LISTEN_PAUSE;
+    while Instant::now() < give_up && TcpStream::connect(address).await.is_err() {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_LISTEN_PAUSE);
     }
 }
 
