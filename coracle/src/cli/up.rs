@@ -11,7 +11,7 @@ use coracle::{
     Host,
     compose::{self, Applied, ApplyError, Outcome, Project},
 };
-use coracle_supervisor::OperationError;
+use coracle_supervisor::{OperationError, operations::CreateClusterRequest};
 
 use super::{
     args::UpArgs,
@@ -42,6 +42,9 @@ async fn up(args: UpArgs, project: Option<(PathBuf, Project)>) -> Result<ExitCod
         host = start => host.map_err(|error| Failure::host(&error))?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
+    // What a command means that names no cluster is there from the start.
+    let cluster = host.supervisor().create_cluster(CreateClusterRequest::default()).await;
+    cluster.map_err(|error| Failure::failed(chain(&error)))?;
     if let Some(address) = host.api_address() {
         eprintln!("API on http://{address}");
     }
@@ -83,7 +86,7 @@ fn project(file: Option<&Path>) -> Result<Option<(PathBuf, Project)>, Failure> {
 
 async fn apply(host: &Host, project: Option<&(PathBuf, Project)>) -> Result<(), Failure> {
     let Some((file, project)) = project else { return Ok(()) };
-    let applied = project.apply(host.supervisor()).await.map_err(|error| {
+    let applied = project.apply(host).await.map_err(|error| {
         let message = format!("{}: {}", file.display(), chain(&error));
         if is_input_error(&error) { Failure::usage(message) } else { Failure::failed(message) }
     })?;
@@ -112,6 +115,7 @@ fn is_input_error(error: &ApplyError) -> bool {
         ApplyError::Refused { source, .. } | ApplyError::Cluster(source) => {
             !matches!(source, OperationError::Store(_))
         }
+        ApplyError::Invalid { .. } => true,
         ApplyError::Timeout { .. } => false,
     }
 }

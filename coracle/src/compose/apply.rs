@@ -4,11 +4,13 @@ use std::{fmt, time::Duration};
 
 use coracle_supervisor::{
     OperationError, Supervisor,
+    clock::Timestamp,
+    driver::Driver,
     model::{
         publication::{ENDPOINT, PREFIX},
         service::{RolloutState, Service as RunningService, ServiceStatus},
         tags::Tag,
-        task_definition::TaskDefinitionContent,
+        task_definition::{TaskDefinition, TaskDefinitionContent, TaskDefinitionStatus},
     },
     operations::{
         CreateClusterRequest, CreateServiceRequest, DeleteServiceRequest, DescribeServicesRequest,
@@ -18,6 +20,7 @@ use coracle_supervisor::{
 use tokio::time::{sleep, timeout};
 
 use super::{Condition, Project, Service};
+use crate::Host;
 
 /// For a dependency to become healthy, or a service to go before it is created anew.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -51,6 +54,14 @@ impl fmt::Display for Outcome {
 /// A file could not be applied; what comes after `service` was not touched.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
+    /// Its tasks could not run on this host. Nothing was changed.
+    #[error("services.{service}: {message}")]
+    Invalid {
+        /// The service's name.
+        service: String,
+        /// Why.
+        message: String,
+    },
     /// The supervisor refused.
     #[error("services.{service}: {source}")]
     Refused {
@@ -88,11 +99,11 @@ impl Project {
     ///
     /// # Errors
     /// The first service that was refused, or did not become what another one waits for.
-    pub async fn apply(&self, supervisor: &Supervisor) -> Result<Applied, ApplyError> {
+    pub async fn apply(&self, host: &Host) -> Result<Applied, ApplyError> {
+        let supervisor = host.supervisor();
         let cluster = Cluster { supervisor, name: &self.name };
         for service in &self.services {
-            TaskDefinitionContent::parse(service.task_definition(&self.name))
-                .map_err(|source| refused(service, source))?;
+            check(host, &self.name, service).await?;
         }
         let request = CreateClusterRequest { cluster_name: Some(self.name.clone()), ..Default::default() };
         supervisor.create_cluster(request).await.map_err(ApplyError::Cluster)?;
@@ -111,6 +122,31 @@ impl Project {
             others.into_iter().filter(|name| self.services.iter().all(|service| service.name != *name));
         Ok(Applied { services, others: others.collect() })
     }
+}
+
+/// Whether tasks of a service could run here: its settings, its image, its directories.
+async fn check(host: &Host, project: &str, service: &Service) -> Result<(), ApplyError> {
+    let invalid = |message: String| ApplyError::Invalid { service: service.name.clone(), message };
+    for volume in &service.volumes {
+        if !volume.host.is_dir() {
+            return Err(invalid(format!(
+                "volumes: {} is not a directory; create it first",
+                volume.host.display()
+            )));
+        }
+    }
+    let content = TaskDefinitionContent::parse(service.task_definition(project));
+    let draft = TaskDefinition {
+        task_definition_arn: String::new(),
+        revision: 0,
+        status: TaskDefinitionStatus::Active,
+        registered_at: Timestamp::from_epoch(Duration::ZERO),
+        deregistered_at: None,
+        compatibilities: Vec::new(),
+        content: content.map_err(|source| refused(service, source))?,
+    };
+    let checked = host.driver().check(&draft, service.listen().is_some()).await;
+    checked.map_err(|unrunnable| invalid(unrunnable.to_string()))
 }
 
 fn refused(service: &Service, source: OperationError) -> ApplyError {

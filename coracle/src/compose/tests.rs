@@ -211,7 +211,7 @@ fn what_a_service_cannot_have_is_refused_with_its_line_and_path() {
             "healthcheck: {test: [NONE], interval: 1s, timeout: 2s}",
             4,
             "services.web.healthcheck",
-            "longer than",
+            "shorter than",
         ),
         (
             "healthcheck: {test: [NONE], start_interval: 1s}",

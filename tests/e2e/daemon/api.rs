@@ -13,7 +13,7 @@ fn bad_input_is_refused_by_name_and_changes_nothing() {
             "RegisterTaskDefinition",
             json!({ "family": "a", "containerDefinitions": [] }),
             "ClientException",
-            "container",
+            "ontainer",
         ),
         (
             "RegisterTaskDefinition",

@@ -36,6 +36,11 @@ fn state(daemon: &Daemon) -> Value {
     daemon.call("DescribeServices", &input).unwrap()["services"][0].take()
 }
 
+fn eventually_answers(address: SocketAddr) {
+    let status = || get(address, "/").map(|answer| answer.status).ok();
+    eventually("a healthy task", status, |status| *status == Some(200));
+}
+
 fn revisions(daemon: &Daemon) -> usize {
     let answer = daemon.call("ListTaskDefinitions", &json!({})).unwrap();
     answer["taskDefinitionArns"].as_array().unwrap().len()
@@ -47,7 +52,7 @@ fn a_file_that_is_found_is_applied_and_applying_it_again_changes_nothing() {
     let directory = directory_with("compose.yaml", &project(address, ""));
     let daemon = Daemon::start_in(directory, &[]);
     eventually("two tasks", || state(&daemon), |service| service["runningCount"] == 2);
-    assert_eq!(get(address, "/").unwrap().status, 200);
+    eventually_answers(address);
     let (before, count) = (state(&daemon), revisions(&daemon));
     assert_eq!(count, 1);
 
@@ -59,7 +64,7 @@ fn a_file_that_is_found_is_applied_and_applying_it_again_changes_nothing() {
         assert_eq!(after[field], before[field], "{field}");
     }
     assert_eq!(after["deployments"][0]["id"], before["deployments"][0]["id"]);
-    assert_eq!(get(address, "/").unwrap().status, 200);
+    eventually_answers(address);
 }
 
 #[test]
@@ -81,11 +86,7 @@ fn what_changed_in_the_file_changes_in_the_cluster() {
     let other = free_address();
     fs::write(daemon.directory.path().join("docker-compose.yml"), project(other, "")).unwrap();
     let daemon = daemon.kill_and_restart();
-    eventually(
-        "an answer at the new port",
-        || get(other, "/").map(|answer| answer.status).ok(),
-        |status| *status == Some(200),
-    );
+    eventually_answers(other);
     assert!(get(address, "/").is_err(), "the old port is closed");
     drop(daemon);
 }

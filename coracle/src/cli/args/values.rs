@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
@@ -64,6 +64,9 @@ impl FromStr for VolumeOption {
         }
         if !guest.starts_with('/') {
             return Err(format!("the path in the guest must be absolute, not {guest:?}"));
+        }
+        if !Path::new(host).is_dir() {
+            return Err(format!("{host} is not a directory"));
         }
         Ok(Self { host: host.into(), guest: guest.to_owned(), read_only })
     }
