@@ -1,22 +1,21 @@
 //! Deregistration of targets, and draining of listeners.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coracle_balancer::{
     Body, HealthCheckConfig, Target, TargetError, TargetGroup, TargetGroupConfig, TargetState,
 };
+use futures_util::FutureExt;
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::support::{
-    DEADLINE, Front, HEALTHY, bytes_of, get, group, read_head, saying, target, tcp, within,
-};
+use crate::support::{DEADLINE, Front, HEALTHY, bytes_of, get, group, read_head, target, tcp, within};
 
 /// A target and how to stop it for good.
 type Stoppable = (Arc<dyn Target>, Box<dyn FnOnce() + Send>);
@@ -222,27 +221,38 @@ async fn a_request_that_outlasts_the_deadline_is_cut_off() {
     assert!(answer.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn connections_in_the_accept_queue_of_a_closing_listener_are_answered() {
-    for _ in 0..5 {
-        let front = Front::with_workers(2, group([("only", saying("ok"))]));
-        let mut clients = Vec::new();
-        for _ in 0..40 {
-            clients.push(std::net::TcpStream::connect(front.address()).unwrap());
+    // The only worker is busy, so that nothing is accepted before the listener closes.
+    let (busy, mut blocked) = mpsc::unbounded_channel();
+    let (unblock, blocking) = std::sync::mpsc::channel::<()>();
+    let blocking = Mutex::new(blocking);
+    let target = target(move |request| {
+        if request.uri().path() == "/block" {
+            busy.send(()).unwrap();
+            blocking.lock().unwrap().recv_timeout(DEADLINE).unwrap();
         }
-        // None of them has been asked to wait: the kernel told each that it is connected.
-        for client in &mut clients {
-            std::io::Write::write_all(client, b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
-        }
-        let closed = tokio::spawn(async move { front.listener.close(DEADLINE).await });
-        for client in clients {
-            client.set_nonblocking(true).unwrap();
-            let mut client = TcpStream::from_std(client).unwrap();
-            let mut answer = String::new();
-            within(client.read_to_string(&mut answer)).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
-        }
-        within(closed).await.unwrap();
+        async { Ok(Response::new(Body::full("ok"))) }
+    });
+    let front = Front::with_workers(1, group([("only", target)]));
+    let mut blocker = front.connect().await;
+    blocker.write_all(b"GET /block HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    within(blocked.recv()).await.unwrap();
+    let mut clients = vec![blocker];
+    for _ in 0..40 {
+        // The kernel tells each that it is connected.
+        let mut client = front.connect().await;
+        client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    let mut closed = std::pin::pin!(front.listener.close(DEADLINE));
+    assert!(closed.as_mut().now_or_never().is_none());
+    unblock.send(()).unwrap();
+    within(closed).await;
+    for mut client in clients {
+        let mut answer = String::new();
+        within(client.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
     }
 }
 
