@@ -16,10 +16,17 @@ use coracle_supervisor::{
     driver::local::{LocalDriver, LocalDriverConfig},
     store::{Store, StoreError, memory::MemoryStore, redb::RedbStore},
 };
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::paths;
+
+/// Between two looks whether the supervisor's loops have ended.
+const CLOSE_POLL: Duration = Duration::from_millis(2);
 
 /// A running host. Tasks end with it; what was wanted is kept where it has a data directory.
 #[derive(Debug)]
@@ -28,6 +35,8 @@ pub struct Host {
     driver: LocalDriver,
     runtime: Runtime,
     balancer: Balancer,
+    /// Where it has a data directory: to close the file at the end.
+    file: Option<Arc<RedbStore>>,
     api: Option<Api>,
 }
 
@@ -141,10 +150,25 @@ impl Host {
             }
             self.supervisor.shutdown(deadline).await;
             self.balancer.shutdown(deadline).await;
+            drop((self.supervisor, self.driver));
+            if let Some(file) = self.file {
+                close(file).await;
+            }
         };
         if timeout(deadline, in_order).await.is_err() {
             tracing::warn!("not everything ended in good order within {} s", deadline.as_secs_f64());
         }
+    }
+}
+
+/// Closes the store's file, so that another host can open it. The supervisor's loops let go of it as they end.
+async fn close(mut file: Arc<RedbStore>) {
+    loop {
+        match Arc::try_unwrap(file) {
+            Ok(file) => return file.close().await,
+            Err(shared) => file = shared,
+        }
+        sleep(CLOSE_POLL).await;
     }
 }
 
@@ -174,7 +198,8 @@ impl HostBuilder {
         };
         let data_dir = self.data_dir;
         let prepare = tokio::task::spawn_blocking(move || prepare(data_dir.as_deref()));
-        let Parts { store, driver, runtime, balancer } = prepare.await.map_err(HostError::Interrupted)??;
+        let Parts { store, file, driver, runtime, balancer } =
+            prepare.await.map_err(HostError::Interrupted)??;
         let supervisor = Supervisor::start(SupervisorConfig::default(), store, Arc::new(driver.clone()))
             .await
             .map_err(HostError::Restore)?;
@@ -184,7 +209,7 @@ impl HostBuilder {
             let server = tokio::spawn(Server::new(listener, services).run(stop.clone()));
             Api { address, stop, server }
         });
-        Ok(Host { supervisor, driver, runtime, balancer, api })
+        Ok(Host { supervisor, driver, runtime, balancer, file, api })
     }
 }
 
@@ -202,6 +227,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), HostErro
 /// What a supervisor needs.
 struct Parts {
     store: Arc<dyn Store>,
+    file: Option<Arc<RedbStore>>,
     driver: LocalDriver,
     runtime: Runtime,
     balancer: Balancer,
@@ -209,8 +235,9 @@ struct Parts {
 
 /// Everything that blocks: files, the engine, threads.
 fn prepare(data_dir: Option<&Path>) -> Result<Parts, HostError> {
-    let store: Arc<dyn Store> = match data_dir {
-        Some(directory) => Arc::new(open_store(directory)?),
+    let file = data_dir.map(open_store).transpose()?.map(Arc::new);
+    let store: Arc<dyn Store> = match &file {
+        Some(file) => file.clone(),
         None => Arc::new(MemoryStore::new()),
     };
     let runtime = paths::open_runtime()?;
@@ -221,7 +248,7 @@ fn prepare(data_dir: Option<&Path>) -> Result<Parts, HostError> {
         path: data_dir.map_or_else(std::env::temp_dir, Path::to_owned),
         source: source.into(),
     };
-    Ok(Parts { store, driver: driver.map_err(unusable)?, runtime, balancer })
+    Ok(Parts { store, file, driver: driver.map_err(unusable)?, runtime, balancer })
 }
 
 fn open_store(directory: &Path) -> Result<RedbStore, HostError> {

@@ -4,3 +4,4 @@ mod api;
 mod commands;
 mod compose;
 mod recovery;
+mod stops;

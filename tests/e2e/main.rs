@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 mod daemon;
+mod embedded;
 mod refused;
 mod run;
 mod serve;

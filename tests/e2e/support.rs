@@ -4,7 +4,7 @@ mod daemon;
 mod http;
 mod process;
 
-pub(crate) use daemon::Daemon;
+pub(crate) use daemon::{Daemon, try_call};
 pub(crate) use http::{get, post};
 pub(crate) use process::{Output, Running, coracle};
 

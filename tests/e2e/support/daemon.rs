@@ -7,6 +7,18 @@ use tempfile::TempDir;
 
 use super::{Output, Running, coracle, post, process::Coracle};
 
+/// One operation of ECS; `None` when no answer came.
+#[track_caller]
+pub(crate) fn try_call(api: SocketAddr, operation: &str, input: &Value) -> Option<Value> {
+    let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
+    let headers = [("X-Amz-Target", target.as_str()), ("Content-Type", "application/x-amz-json-1.1")];
+    let answer = post(api, "/", &headers, &input.to_string()).ok()?;
+    // Half an answer is none.
+    let body = serde_json::from_str(&answer.body).ok()?;
+    assert_eq!(answer.status, 200, "{operation} {input}: {body}");
+    Some(body)
+}
+
 /// `coracle up`, with what it keeps.
 pub(crate) struct Daemon {
     pub(crate) process: Running,
@@ -74,10 +86,10 @@ impl Daemon {
         answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
     }
 
-    /// The first service of that name in the default cluster, as DescribeServices has it.
+    /// A service of the default cluster, as DescribeServices has it; null when there is none.
     #[track_caller]
     pub(crate) fn service(&self, name: &str) -> Value {
         let input = json!({ "services": [name], "include": ["TAGS"] });
-        self.call("DescribeServices", &input).unwrap()["services"][0].take()
+        self.call("DescribeServices", &input).unwrap()["services"].get(0).cloned().unwrap_or_default()
     }
 }
