@@ -70,6 +70,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Show the version
+    #[command(after_help = "Examples:\n  coracle version --output json")]
     Version(VersionArgs),
 }
 

@@ -90,7 +90,7 @@ fn span(span: Duration) -> String {
 pub(crate) fn at(moment: Timestamp) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit by far")]
     let time = jiff::Timestamp::from_millisecond((moment.seconds() * 1000.0) as i64);
-    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+    time.map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default()
 }
 
 /// The last part of an ARN: what people call the thing.

@@ -155,7 +155,7 @@ fn description(service: &Service) -> String {
     }
     let mut text = format!("{head}\n{}", table.render());
     if !service.events.is_empty() {
-        let mut events = Table::new(["TIME (UTC)", "EVENT"]);
+        let mut events = Table::new(["TIME", "EVENT"]);
         for event in service.events.iter().take(EVENTS) {
             events.row([output::at(event.created_at), event.message.clone()]);
         }

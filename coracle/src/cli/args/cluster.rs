@@ -12,12 +12,16 @@ use super::{ApiArgs, values};
 pub(crate) enum ClusterCommand {
     /// List the clusters
     #[command(visible_alias = "list")]
+    #[command(after_help = "Examples:\n  coracle cluster ls --output json")]
     Ls(ApiArgs),
     /// Create a cluster; one that is there already is left as it is
+    #[command(after_help = "Examples:\n  coracle cluster create shop")]
     Create(ClusterName),
     /// Show one cluster
+    #[command(after_help = "Examples:\n  coracle cluster describe shop")]
     Describe(ClusterName),
     /// Delete a cluster without services and tasks
+    #[command(after_help = "Examples:\n  coracle cluster delete shop")]
     Delete(ClusterName),
 }
 

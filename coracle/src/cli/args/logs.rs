@@ -6,8 +6,8 @@ use super::{ClusterArgs, values};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  coracle logs web                            every task of the service
-  coracle logs -f 1b2c3d4e                    one task, by the beginning of its id, and what it prints from now on
+  coracle logs web                every task of the service
+  coracle logs -f 1b2c3d4e        one task, by the beginning of its id, as it prints
   coracle logs --tail 20 web --output json")]
 pub(crate) struct LogsArgs {
     /// A service's name, or a task's id, the beginning of one, or its ARN

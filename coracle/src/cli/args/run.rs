@@ -8,8 +8,7 @@ use super::Workload;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The exit code is the guest's own; 137 when it exceeded its memory limit, 130 or 143 when it was
-interrupted or terminated. The guest sees nothing of the host but what the options grant.
+    after_help = "The exit code is the guest's own; 137 when it exceeded its memory limit, 130 or 143 when it was interrupted or terminated. The guest sees nothing of the host but what the options grant.
 
 Examples:
   coracle run wordcount.wasm < README.md

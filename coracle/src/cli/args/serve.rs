@@ -8,8 +8,7 @@ use super::{Workload, values, workload::HandlerOptions};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Serves until it is interrupted or terminated, then answers what is under way and exits with 0. The first line on
-standard error is `Serving on http://ADDRESS:PORT`, once the first replica answers.
+    after_help = "Serves until it is interrupted or terminated, then answers what is under way and exits with 0. The first line on standard error is `Serving on http://ADDRESS:PORT`, once the first replica answers.
 
 Examples:
   coracle serve hello.wasm --replicas 3

@@ -16,16 +16,26 @@ use super::{ClusterArgs, values};
 pub(crate) enum ServiceCommand {
     /// List the services of a cluster
     #[command(visible_alias = "list")]
+    #[command(after_help = "Examples:\n  coracle service ls --cluster shop")]
     Ls(ClusterArgs),
     /// Create a service
+    #[command(
+        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data"
+    )]
     Create(ServiceCreate),
     /// Show one service, its deployments and newest events
+    #[command(after_help = "Examples:\n  coracle service describe web")]
     Describe(ServiceName),
     /// Change how many tasks a service has
+    #[command(after_help = "Examples:\n  coracle service scale web 5")]
     Scale(ServiceScale),
     /// Roll a service out to another revision
+    #[command(
+        after_help = "Examples:\n  coracle service update web --task-definition hello:2\n  coracle service update web --force-new-deployment"
+    )]
     Update(ServiceUpdate),
     /// Delete a service that is scaled to 0, or with --force one that is not
+    #[command(after_help = "Examples:\n  coracle service delete web --force")]
     Delete(ServiceDelete),
 }
 

@@ -12,13 +12,21 @@ use super::{ClusterArgs, values};
   coracle task stop 1b2c3d4e --reason 'no longer needed'")]
 pub(crate) enum TaskCommand {
     /// Run standalone tasks; nobody replaces them
+    #[command(
+        after_help = "Examples:\n  coracle task run wordcount --count 2 --env MODE=fast -- /data/input"
+    )]
     Run(TaskRun),
     /// List the tasks of a cluster
     #[command(visible_alias = "list")]
+    #[command(
+        after_help = "Examples:\n  coracle task ls --all\n  coracle task ls --service web --cluster shop"
+    )]
     Ls(TaskList),
     /// Show one task, and why it stopped
+    #[command(after_help = "Examples:\n  coracle task describe 1b2c3d4e")]
     Describe(TaskName),
     /// Stop a task
+    #[command(after_help = "Examples:\n  coracle task stop 1b2c3d4e --reason 'no longer needed'")]
     Stop(TaskStop),
 }
 

@@ -14,13 +14,21 @@ use super::ApiArgs;
   coracle task-definition describe hello:2")]
 pub(crate) enum TaskDefinitionCommand {
     /// Register a revision from ECS's JSON
+    #[command(
+        after_help = "Examples:\n  coracle task-definition register hello.json\n  jq '.cpu = \"256\"' hello.json | coracle task-definition register -"
+    )]
     Register(Register),
     /// List the revisions
     #[command(visible_alias = "list")]
+    #[command(after_help = "Examples:\n  coracle task-definition ls --family hello")]
     Ls(List),
     /// Show one revision
+    #[command(
+        after_help = "Examples:\n  coracle task-definition describe hello\n  coracle task-definition describe hello:2 --output json"
+    )]
     Describe(TaskDefinitionName),
     /// Let no new tasks be made from a revision
+    #[command(after_help = "Examples:\n  coracle task-definition deregister hello:1")]
     Deregister(TaskDefinitionName),
 }
 

@@ -8,8 +8,7 @@ use super::values;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Keeps running until it is interrupted or terminated. Its tasks end with it; what was wanted is kept in the data
-directory and started again the next time.
+    after_help = "Keeps running until it is interrupted or terminated. Its tasks end with it; what was wanted is kept in the data directory and started again the next time.
 
 Examples:
   coracle up
