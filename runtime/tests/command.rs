@@ -1,5 +1,7 @@
 //! Commands: exit codes, traps, limits, quotas, stopping. Guests in text form, so nothing need be built first.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
 use coracle_runtime::{
     Container, ContainerSpec, Envelope, Exit, ExitReason, Output, RingLog, Runtime, RuntimeConfig, StartError,
 };

@@ -1,5 +1,7 @@
 //! Handlers made of real guests: answering, streaming, failing, being stopped.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
 mod support;
 
 use coracle_runtime::{Abi, ContainerSpec, Envelope, ExitReason, HandleError, ImageKind};

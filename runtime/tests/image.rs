@@ -1,5 +1,7 @@
 //! Images: what is one, what is not, and what is kept of it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
+
 use coracle_runtime::{Abi, ImageError, ImageKind, Runtime, RuntimeConfig};
 
 const JOB: &str = r#"(module (memory (export "memory") 2) (func (export "_start")))"#;
