@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
@@ -91,7 +91,7 @@ fn poll_response(call: &mut Call, context: &mut Context<'_>) -> Poll<Result<Resp
         Poll::Ready(None) | Poll::Pending if ended.is_ready() => {
             Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
         }
-        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        Poll::Ready(None) | Poll::Pending => call.poll_interrupts(context).map(Err),
     }
 }
 
@@ -171,6 +171,18 @@ impl GuestBody {
         }
     }
 
+    /// The reader is about to wait: breaks the body off when the guest's container has ended.
+    fn poll_interrupts(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let Some(running) = &mut self.call else { return Poll::Pending };
+        let error = ready!(running.0.poll_interrupts(context));
+        self.call = None;
+        self.body = None;
+        Poll::Ready(Some(Err(error)))
+    }
+
     /// The body has ended. Properly, unless the guest failed: its end drops the body's writer, which looks the same.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
         let Some(running) = &mut self.call else { return Poll::Ready(None) };
@@ -218,7 +230,11 @@ impl Body for GuestBody {
         if let Some(data) = self.gathered.take() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        self.poll_next(context).map(|frame| frame.map(|result| result.map_err(GuestBodyError::new)))
+        let next = match self.poll_next(context) {
+            Poll::Pending => self.poll_interrupts(context),
+            next => next,
+        };
+        next.map(|frame| frame.map(|result| result.map_err(GuestBodyError::new)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -104,20 +104,22 @@ impl Call {
         matches!(self.guest, Guest::Done)
     }
 
-    /// Runs the guest until it is done, waits, or has had its turn.
+    /// Runs the guest until it is done, waits, or has had its turn. Who then waits for it must ask
+    /// [`poll_interrupts`](Self::poll_interrupts) too; a guest that has already given what it is asked for needs no timer.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        if let Poll::Ready(result) = self.poll_guest(context) {
-            self.guest = Guest::Done;
-            if matches!(result, Err(CallError::OutOfMemory)) {
-                self.shared.life.end(Exit::out_of_memory());
-            }
-            return Poll::Ready(result);
+        let result = ready!(self.poll_guest(context));
+        self.guest = Guest::Done;
+        if matches!(result, Err(CallError::OutOfMemory)) {
+            self.shared.life.end(Exit::out_of_memory());
         }
-        if let Poll::Ready(error) = self.poll_interrupts(context) {
-            self.guest = Guest::Done; // drops the guest, wherever it is
-            return Poll::Ready(Err(error));
-        }
-        Poll::Pending
+        Poll::Ready(result)
+    }
+
+    /// Ends the guest when its time is over or its container ends.
+    pub(crate) fn poll_interrupts(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
+        let error = ready!(self.poll_timeout_and_end(context));
+        self.guest = Guest::Done; // drops the guest, wherever it is
+        Poll::Ready(error)
     }
 
     fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
@@ -129,9 +131,9 @@ impl Call {
                     let waited = Duration::from_nanos(monotonic_nanos().saturating_sub(polled_at));
                     self.used = self.used.saturating_sub(waited / WAIT_PER_CPU);
                 }
-                let timer = ThreadTimer::start();
+                let meter = Meter::start(account);
                 let poll = future.as_mut().poll(context);
-                let used = timer.elapsed();
+                let used = meter.elapsed();
                 account.charge(used);
                 if poll.is_pending() {
                     self.used += used;
@@ -159,7 +161,7 @@ impl Call {
         self.poll_guest(context)
     }
 
-    fn poll_interrupts(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
+    fn poll_timeout_and_end(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
         let shared = &self.shared;
         let deadline = self.deadline;
         let interrupts = self.interrupts.get_or_insert_with(|| {
@@ -189,9 +191,33 @@ impl Call {
         let rest = async move {
             let _in_flight = in_flight;
             // What it would say went to the log; nobody waits for it.
-            drop(std::future::poll_fn(|context| self.poll(context)).await);
+            let ended = std::future::poll_fn(|context| match self.poll(context) {
+                Poll::Pending => self.poll_interrupts(context).map(Err),
+                ended => ended,
+            });
+            drop(ended.await);
         };
         executor.spawn(account, rest).detach();
+    }
+}
+
+/// Measures one poll. A quota is held to the thread's CPU clock; where there is none to hold, the wall clock will do for the
+/// statistics: it costs a tenth (no system call), and a poll lasts some tens of microseconds.
+enum Meter {
+    Cpu(ThreadTimer),
+    Wall(u64),
+}
+
+impl Meter {
+    fn start(account: &CpuAccount) -> Self {
+        if account.has_quota() { Self::Cpu(ThreadTimer::start()) } else { Self::Wall(monotonic_nanos()) }
+    }
+
+    fn elapsed(self) -> Duration {
+        match self {
+            Self::Cpu(timer) => timer.elapsed(),
+            Self::Wall(start) => Duration::from_nanos(monotonic_nanos().saturating_sub(start)),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::image::{Image, Program};
 use crate::state::Template;
 use coracle_runtime_host::state::ComponentState;
 use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::atomic::AtomicCell;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use std::pin::Pin;
@@ -23,8 +24,10 @@ pub(crate) struct Instances {
     engine: Engine,
     image: Image,
     template: Template,
-    /// Those that may answer another request. Empty where each request gets its own.
-    idle: ArrayQueue<Instance>,
+    /// The one used last, whose memory is still in the processor's caches.
+    warm: AtomicCell<Option<Box<Instance>>>,
+    /// The others that may answer another request. Empty where each request gets its own.
+    idle: ArrayQueue<Box<Instance>>,
 }
 
 impl std::fmt::Debug for Instances {
@@ -61,7 +64,7 @@ pub(crate) struct Answer {
 
 impl Instances {
     pub(crate) fn new(engine: Engine, image: Image, template: Template, concurrency: usize) -> Self {
-        Self { engine, image, template, idle: ArrayQueue::new(concurrency) }
+        Self { engine, image, template, warm: AtomicCell::new(None), idle: ArrayQueue::new(concurrency) }
     }
 
     pub(crate) fn template(&self) -> &Template {
@@ -70,23 +73,26 @@ impl Instances {
 
     /// Drops those that wait for another request.
     pub(crate) fn clear(&self) {
+        self.warm.take();
         while self.idle.pop().is_some() {}
     }
 
     /// Has an instance answer `request`. The future ends when the guest is done with the request, which may be after its
     /// answer has been read.
     pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
-        let mut instance = match self.idle.pop() {
+        let mut instance = match self.warm.take().or_else(|| self.idle.pop()) {
             Some(instance) => instance,
-            None => self.instantiate().await.map_err(|error| self.explain(&error))?,
+            None => Box::new(self.instantiate().await.map_err(|error| self.explain(&error))?),
         };
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         instance.refuel(fuel).map_err(|error| self.explain(&error))?;
         instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
         if instance.requests < self.template.spec().instance_reuse {
-            // More than fit cannot be idle: the queue holds as many as may run at once.
-            drop(self.idle.push(instance));
+            if let Some(before) = self.warm.swap(Some(instance)) {
+                // More than fit cannot be idle: the queue holds as many as may run at once.
+                drop(self.idle.push(before));
+            }
         }
         Ok(())
     }
