@@ -88,11 +88,11 @@ impl Instances {
         instance.refuel(fuel).map_err(|error| self.explain(&error))?;
         instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
-        if instance.requests < self.template.spec().instance_reuse {
-            if let Some(before) = self.warm.swap(Some(instance)) {
-                // More than fit cannot be idle: the queue holds as many as may run at once.
-                drop(self.idle.push(before));
-            }
+        if instance.requests < self.template.spec().instance_reuse
+            && let Some(before) = self.warm.swap(Some(instance))
+        {
+            // More than fit cannot be idle: the queue holds as many as may run at once.
+            drop(self.idle.push(before));
         }
         Ok(())
     }
