@@ -81,10 +81,15 @@ fn meant(args: ServeArgs) -> Serving {
 }
 
 fn refused(error: &ServeError) -> Failure {
+    let message = chain(error);
     match error {
-        ServeError::Refused(OperationError::Store(_))
-        | ServeError::Timeout { .. }
-        | ServeError::Failed { .. } => Failure::failed(chain(error)),
-        _ => Failure::usage(chain(error)),
+        ServeError::Refused(OperationError::Store(_)) | ServeError::Timeout { .. } => {
+            Failure::failed(message)
+        }
+        ServeError::Failed { .. } => {
+            Failure::failed(format!("{message}; `coracle run` shows what it does by itself"))
+        }
+        // The supervisor knows the address as the tag it came in.
+        _ => Failure::usage(message.replacen("Tag coracle.listen:", "--listen:", 1)),
     }
 }
