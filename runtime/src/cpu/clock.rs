@@ -25,7 +25,13 @@ impl ThreadTimer {
         Self { start: nanos(ClockId::ThreadCPUTime) }
     }
 
-    pub(crate) fn elapsed(self) -> Duration {
-        Duration::from_nanos(nanos(ClockId::ThreadCPUTime).saturating_sub(self.start))
+    pub(crate) fn elapsed(mut self) -> Duration {
+        self.lap()
+    }
+
+    /// The time since the last lap, or the start.
+    pub(crate) fn lap(&mut self) -> Duration {
+        let before = std::mem::replace(&mut self.start, nanos(ClockId::ThreadCPUTime));
+        Duration::from_nanos(self.start.saturating_sub(before))
     }
 }
