@@ -26,15 +26,16 @@ fn base(variable: &str, below_home: &str) -> Option<PathBuf> {
 }
 
 /// A runtime with the user's cache of compiled code; without one where that cannot be used, as then only starts are
-/// slower.
+/// slower. `max_instances` is [`RuntimeConfig`]'s.
 ///
 /// # Errors
 /// The engine cannot be set up on this host.
-pub fn open_runtime() -> Result<Runtime, RuntimeError> {
-    match Runtime::new(RuntimeConfig { cache_dir: cache_dir(), ..RuntimeConfig::default() }) {
+pub fn open_runtime(max_instances: Option<u32>) -> Result<Runtime, RuntimeError> {
+    let config = RuntimeConfig { max_instances, ..RuntimeConfig::default() };
+    match Runtime::new(RuntimeConfig { cache_dir: cache_dir(), ..config.clone() }) {
         Err(RuntimeError::Cache { path, source }) => {
             tracing::warn!(path = %path.display(), %source, "compiled code is not kept: the cache cannot be used");
-            Runtime::new(RuntimeConfig::default())
+            Runtime::new(config)
         }
         result => result,
     }

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component};
 
-/// Instances that may live at once in the process, over all tasks. Bounds address space: 4 GiB each of the 128 TiB
-/// there are. One more is refused, not waited for: handlers bound their own concurrency long before.
-const MAX_INSTANCES: u32 = 4096;
+/// Instances that may live at once when nothing else is said. Bounds address space: 4 GiB each of the 128 TiB there are.
+pub const DEFAULT_MAX_INSTANCES: u32 = 4096;
 
 /// Elements a table may have. Language runtimes (JavaScript, Python) need some ten thousand; 8 bytes each.
 const MAX_TABLE_ELEMENTS: usize = 200_000;
@@ -27,6 +26,9 @@ pub struct RuntimeConfig {
     /// Where compiled code is kept between runs; `None` compiles anew each time. The directory must be writable by
     /// this user alone: what lies in it is run as it is.
     pub cache_dir: Option<PathBuf>,
+    /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. Each costs
+    /// about a microsecond when the runtime starts. `None` is 4,096.
+    pub max_instances: Option<u32>,
     /// Threads for guests that use the CPU for more than a moment; `None` is one per core.
     pub guest_threads: Option<usize>,
 }
@@ -75,7 +77,8 @@ impl std::fmt::Debug for Runtime {
 impl Runtime {
     /// Sets the engine up and starts the guest threads, which end with the last handle.
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(&engine_config()).map_err(RuntimeError::Engine)?;
+        let engine = Engine::new(&engine_config(config.max_instances.unwrap_or(DEFAULT_MAX_INSTANCES)))
+            .map_err(RuntimeError::Engine)?;
         let cache = match config.cache_dir {
             Some(path) => {
                 Some(CodeCache::open(&path, &engine).map_err(|source| RuntimeError::Cache { path, source })?)
@@ -130,22 +133,23 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn engine_config() -> Config {
+fn engine_config(instances: u32) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
         .wasm_component_model_async(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config()));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(instances)));
     config
 }
 
-fn pool_config() -> PoolingAllocationConfig {
+/// A component is several core instances and may have several tables; a few in ten thousand have a second memory.
+fn pool_config(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(MAX_INSTANCES)
-        .total_core_instances(MAX_INSTANCES * 4)
-        .total_memories(MAX_INSTANCES)
-        .total_tables(MAX_INSTANCES * 2)
-        .total_stacks(MAX_INSTANCES)
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(4))
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .total_stacks(instances)
         .total_gc_heaps(64)
         .max_memories_per_module(16)
         .max_tables_per_module(16)

@@ -39,9 +39,11 @@ mod image;
 mod logs;
 mod state;
 
-pub use container::{Container, ContainerSpec, Envelope, Mount, Output, StartError, Stdin, Usage};
+pub use container::{
+    Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, StartError, Stdin, Usage,
+};
 pub use coracle_runtime_host::network::Network;
-pub use engine::{Runtime, RuntimeConfig, RuntimeError};
+pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};
 pub use image::{Abi, Image, ImageError, ImageKind};

@@ -72,7 +72,11 @@ fn a_library_has_nothing_to_run() {
 #[test]
 fn compiled_code_is_found_again_and_a_damaged_entry_is_replaced() {
     let cache = tempfile::tempdir().unwrap();
-    let config = || RuntimeConfig { cache_dir: Some(cache.path().to_owned()), guest_threads: Some(1) };
+    let config = || RuntimeConfig {
+        cache_dir: Some(cache.path().to_owned()),
+        guest_threads: Some(1),
+        ..RuntimeConfig::default()
+    };
     let digest = Runtime::new(config()).unwrap().load(JOB.as_bytes()).unwrap().digest().to_owned();
     let entry = {
         let directory = std::fs::read_dir(cache.path()).unwrap().next().unwrap().unwrap().path();

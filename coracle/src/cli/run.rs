@@ -16,6 +16,8 @@ use super::{
 /// For what is still to be written when a task is told to end: ECS's `stopTimeout`.
 const GRACE: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
+/// There is one; a module may have several memories.
+const MAX_INSTANCES: u32 = 16;
 
 pub(crate) fn main(args: RunArgs) -> Result<ExitCode, Failure> {
     let runtime = super::control_runtime()?;
@@ -48,7 +50,8 @@ async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 async fn start(args: RunArgs) -> Result<(Runtime, Container), Failure> {
     let path = args.image.clone();
     let loaded = tokio::task::spawn_blocking(move || {
-        let runtime = coracle::open_runtime().map_err(|error| Failure::failed(chain(&error)))?;
+        let runtime =
+            coracle::open_runtime(Some(MAX_INSTANCES)).map_err(|error| Failure::failed(chain(&error)))?;
         let image = runtime.load_file(&path).map_err(|error| Failure::image(&path, &error))?;
         Ok::<_, Failure>((runtime, image))
     });

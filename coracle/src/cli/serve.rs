@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use coracle::{Host, ServeError, Serving};
+use coracle_runtime::{DEFAULT_CONCURRENCY, DEFAULT_MAX_INSTANCES};
 use coracle_supervisor::{OperationError, model::task_definition::NetworkMode};
 
 use super::{
@@ -14,6 +15,8 @@ use super::{
 
 /// For requests under way, once it is asked to end.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Room for instances that costs nothing to speak of.
+const FEW_INSTANCES: u32 = 64;
 
 pub(crate) fn main(args: ServeArgs) -> Result<ExitCode, Failure> {
     super::log_to_stderr();
@@ -26,7 +29,8 @@ pub(crate) fn main(args: ServeArgs) -> Result<ExitCode, Failure> {
 async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::take_over().map_err(Failure::io)?;
     let start = async {
-        let host = Host::builder().start().await.map_err(|error| Failure::host(&error))?;
+        let host = Host::builder().max_instances(instances(&args));
+        let host = host.start().await.map_err(|error| Failure::host(&error))?;
         let address = host.serve(&meant(args)).await.map_err(|error| refused(&error))?;
         Ok::<_, Failure>((host, address))
     };
@@ -45,6 +49,13 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
         // Asked twice: at once, then.
         again = signals.next() => Ok(again.exit_code()),
     }
+}
+
+/// What all replicas may have at once, twice, because a replaced one still finishes its requests. Making room for more would
+/// only delay the first answer.
+fn instances(args: &ServeArgs) -> u32 {
+    let of_one = args.handler.max_concurrency.unwrap_or(DEFAULT_CONCURRENCY);
+    args.replicas.saturating_mul(of_one).saturating_mul(2).clamp(FEW_INSTANCES, DEFAULT_MAX_INSTANCES)
 }
 
 fn meant(args: ServeArgs) -> Serving {

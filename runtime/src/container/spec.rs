@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Requests a handler answers at once when nothing else is said.
-const DEFAULT_CONCURRENCY: u32 = 128;
+pub const DEFAULT_CONCURRENCY: u32 = 128;
 /// How long a guest may take to answer with its headers: an ALB's idle timeout, after which nobody waits any more.
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
