@@ -26,6 +26,8 @@ use crate::proxy::{self, Client, Protocol};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// ALB: "entire header: 64 K".
 const MAX_HEADER_BLOCK: usize = 64 * 1024;
+/// A head and a body of no more than this together leave in one buffer.
+const COALESCED: usize = 1024;
 /// ALB allows 128 as well.
 const MAX_STREAMS: u32 = 128;
 
@@ -192,6 +194,17 @@ impl hyper::rt::Write for Rewound {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write_vectored(cx, bufs)
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if length > COALESCED {
+            return self.project().io.poll_write_vectored(cx, bufs);
+        }
+        // What a writev costs more than a send is more than a copy of so little.
+        let mut whole = [0; COALESCED];
+        let mut end = 0;
+        for buf in bufs {
+            whole[end..end + buf.len()].copy_from_slice(buf);
+            end += buf.len();
+        }
+        self.project().io.poll_write(cx, &whole[..end])
     }
 }

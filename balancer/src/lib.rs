@@ -14,7 +14,8 @@
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
 //! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
-//! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
+//! | `body`, `drain` | a message's body; telling tasks to finish |
+//! | `coracle_stripe` | state that each thread has to itself |
 //!
 //! On its way a request takes no lock and writes, but for the turn of the round robin, to no cache line that another core
 //! writes to: threads have their own sockets, connections, pools and counters, and read the rest from snapshots.
@@ -71,11 +72,12 @@ mod health;
 mod listener;
 mod proxy;
 mod rules;
-mod stripe;
 mod target;
 mod target_group;
 mod tcp_target;
 mod worker;
+
+use coracle_stripe as stripe;
 
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;

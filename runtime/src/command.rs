@@ -113,7 +113,7 @@ impl<'a, T: Send> MeteredStore<'a, T> {
 impl<T: 'static> Drop for MeteredStore<'_, T> {
     fn drop(&mut self) {
         let left = self.store.get_fuel().unwrap_or(self.budget);
-        self.meters.fuel.fetch_add(self.budget.saturating_sub(left), Ordering::Relaxed);
+        self.meters.fuel.add(self.budget.saturating_sub(left));
     }
 }
 

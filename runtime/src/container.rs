@@ -15,6 +15,8 @@ use crate::handler::{GuestBody, HandleError, Handler};
 use crate::image::{Image, ImageKind};
 use bytes::Bytes;
 use coracle_runtime_host::memory::MemoryAccount;
+use coracle_stripe::Counter;
+use futures_util::future::Either;
 use http::{Request, Response};
 use http_body::Body;
 use std::path::PathBuf;
@@ -72,8 +74,8 @@ enum Running {
 pub(crate) struct Meters {
     pub(crate) cpu: Arc<CpuAccount>,
     pub(crate) memory: Arc<MemoryAccount>,
-    pub(crate) fuel: AtomicU64,
-    pub(crate) requests: AtomicU64,
+    pub(crate) fuel: Counter,
+    pub(crate) requests: Counter,
     pub(crate) traps: AtomicU64,
 }
 
@@ -105,8 +107,8 @@ impl Container {
         let meters = Arc::new(Meters {
             cpu: spec.cpu_account(),
             memory: spec.memory_account(),
-            fuel: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
+            fuel: Counter::default(),
+            requests: Counter::default(),
             traps: AtomicU64::new(0),
         });
         let (limit, minimum) = (meters.memory.limit(), image.minimum_memory());
@@ -130,14 +132,19 @@ impl Container {
     ///
     /// # Errors
     /// [`HandleError`] says whether a guest saw the request; where none did, it gives the request back.
-    pub async fn handle<B>(&self, request: Request<B>) -> Result<Response<GuestBody>, HandleError<B>>
+    pub fn handle<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<GuestBody>, HandleError<B>>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         match &self.inner.program {
-            Running::Handler(handler) => handler.handle(request).await,
-            Running::Command(_) => Err(HandleError::NotAHandler(Box::new(request))),
+            Running::Handler(handler) => Either::Left(handler.handle(request)),
+            Running::Command(_) => {
+                Either::Right(std::future::ready(Err(HandleError::NotAHandler(Box::new(request)))))
+            }
         }
     }
 
@@ -168,10 +175,10 @@ impl Container {
         Usage {
             cpu_time: meters.cpu.used(),
             throttled_time: meters.cpu.throttled(),
-            fuel: meters.fuel.load(Ordering::Relaxed),
+            fuel: meters.fuel.sum(),
             memory: meters.memory.used(),
             memory_peak: meters.memory.peak(),
-            requests: meters.requests.load(Ordering::Relaxed),
+            requests: meters.requests.sum(),
             traps: meters.traps.load(Ordering::Relaxed),
         }
     }

@@ -8,6 +8,7 @@
 mod body;
 mod call;
 mod error;
+mod gate;
 mod instance;
 
 pub use body::{GuestBody, GuestBodyError};
@@ -19,41 +20,56 @@ use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::image::Image;
 use crate::state::Template;
-use body::InFlight;
 use bytes::Bytes;
 use call::Call;
+use coracle_stripe::Striped;
+use gate::Gate;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use instance::Instances;
+use instance::{Instances, Warm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error as WasiHttpError;
 
 /// A running handler.
 #[derive(Debug)]
 pub(crate) struct Handler {
-    shared: Arc<HandlerShared>,
+    lanes: Striped<Arc<Lane>>,
 }
 
-/// What requests and their bodies share.
+/// A thread's way into a handler. What each request writes (counts of references and of requests, the instance at hand) is
+/// here, so that threads that serve the same handler do not take each other's cache lines away.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    shared: Arc<HandlerShared>,
+    in_flight: AtomicUsize,
+    warm: Warm,
+}
+
+/// What all lanes share, and only read while requests flow.
 #[derive(Debug)]
 pub(crate) struct HandlerShared {
     instances: Instances,
     executor: Executor,
     life: Arc<Life>,
-    /// One permit an instance that may run at once.
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    max_waiting: usize,
-    in_flight: AtomicUsize,
-    /// Told each time the last request in flight ends while stopping.
-    idle: Notify,
+    /// One place an instance that may run at once.
+    gate: Gate,
+    /// Told each time a request ends while stopping.
+    ended: Notify,
     stopping: AtomicBool,
 }
+
+/// A request that has not ended.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Lane>);
+
+/// A request's place among those that run.
+#[derive(Debug)]
+struct Running(Arc<Lane>);
 
 impl Handler {
     pub(crate) fn start(
@@ -65,102 +81,119 @@ impl Handler {
     ) -> Result<Self, StartError> {
         let concurrency = concurrency(&spec, meters.memory.limit(), image.minimum_memory());
         let template = Template::new(spec, meters)?;
-        let shared = HandlerShared {
+        let shared = Arc::new(HandlerShared {
             instances: Instances::new(runtime.engine.clone(), image.clone(), template, concurrency),
             executor: runtime.executor.clone(),
             life,
-            permits: Arc::new(Semaphore::new(concurrency)),
-            waiting: AtomicUsize::new(0),
-            max_waiting: concurrency,
-            in_flight: AtomicUsize::new(0),
-            idle: Notify::new(),
+            gate: Gate::new(concurrency),
+            ended: Notify::new(),
             stopping: AtomicBool::new(false),
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        });
+        let lane = || Lane { shared: shared.clone(), in_flight: AtomicUsize::new(0), warm: Warm::default() };
+        Ok(Self { lanes: Striped::new(|| Arc::new(lane())) })
     }
 
-    pub(crate) async fn handle<B>(&self, request: Request<B>) -> Result<Response<GuestBody>, HandleError<B>>
+    /// The future keeps what it needs of the handler.
+    pub(crate) fn handle<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<GuestBody>, HandleError<B>>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let shared = &self.shared;
-        let deadline = Instant::now() + shared.spec().request_timeout;
-        let in_flight = InFlight::enter(shared);
-        // After entering: a stop either sees this request in flight, or this sees the stop.
-        if shared.stopping.load(Ordering::SeqCst) || shared.life.has_ended() {
-            return Err(HandleError::Stopped(Box::new(request)));
+        let in_flight = InFlight::enter(self.lanes.here());
+        async move {
+            let lane = &in_flight.0;
+            let deadline = Instant::now() + lane.spec().request_timeout;
+            // After entering: a stop either sees this request in flight, or this sees the stop.
+            if lane.shared.stopping.load(Ordering::SeqCst) || lane.shared.life.has_ended() {
+                return Err(HandleError::Stopped(Box::new(request)));
+            }
+            if !lane.shared.gate.try_enter() && !lane.wait_for_turn(deadline).await {
+                let request = Box::new(request);
+                let ended = lane.shared.life.has_ended();
+                return Err(if ended {
+                    HandleError::Stopped(request)
+                } else {
+                    HandleError::Overloaded(request)
+                });
+            }
+            let running = Running(lane.clone());
+            lane.meters().requests.add(1);
+            let request = request.map(|body| body.map_err(to_wasi_error).boxed_unsync());
+            let call = Call::new(running, request, deadline);
+            body::respond(call, in_flight).await.map_err(HandleError::after_reaching)
         }
-        let permit = match shared.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => match shared.wait_for_permit(deadline).await {
-                Some(permit) => permit,
-                None if shared.life.has_ended() => return Err(HandleError::Stopped(Box::new(request))),
-                None => return Err(HandleError::Overloaded(Box::new(request))),
-            },
-        };
-        shared.meters().requests.fetch_add(1, Ordering::Relaxed);
-        let request = request.map(|body| body.map_err(to_wasi_error).boxed_unsync());
-        let call = Call::new(shared.clone(), request, permit, deadline);
-        body::respond(call, in_flight).await.map_err(HandleError::after_reaching)
     }
 
     /// Refuses new requests, lets those in flight finish for up to `grace`, and ends.
     pub(crate) async fn stop(&self, grace: Duration) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
+        let shared = self.shared();
+        shared.stopping.store(true, Ordering::SeqCst);
         let drained = async {
             loop {
-                let idle = self.shared.idle.notified();
-                if self.shared.in_flight.load(Ordering::SeqCst) == 0 {
+                let ended = shared.ended.notified();
+                if self.lanes.iter().all(|lane| lane.in_flight.load(Ordering::SeqCst) == 0) {
                     return;
                 }
-                idle.await;
+                ended.await;
             }
         };
         let exit = tokio::select! {
-            _ = self.shared.life.ended() => return,
+            _ = shared.life.ended() => return,
             drained = tokio::time::timeout(grace, drained) => match drained {
                 Ok(()) => Exit::stopped(true),
                 Err(_) => Exit::killed(),
             },
         };
-        self.shared.life.end(exit);
-        self.shared.instances.clear();
+        shared.life.end(exit);
+        shared.instances.clear();
+        self.lanes.iter().for_each(|lane| lane.warm.clear());
+    }
+
+    fn shared(&self) -> &HandlerShared {
+        &self.lanes.here().shared
     }
 }
 
-impl HandlerShared {
+impl Lane {
     fn spec(&self) -> &ContainerSpec {
-        self.instances.template().spec()
+        self.shared.instances.template().spec()
     }
 
     fn meters(&self) -> &Arc<Meters> {
-        self.instances.template().meters()
+        self.shared.instances.template().meters()
     }
 
-    /// Waits its turn, unless too many do already; `None` when there is no room, no time or no container left.
-    async fn wait_for_permit(&self, deadline: Instant) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        let _place = Waiting::enter(self)?;
+    /// Waits its turn, unless too many do already; false when there is no room, no time or no container left.
+    async fn wait_for_turn(&self, deadline: Instant) -> bool {
         tokio::select! {
-            () = self.life.token().cancelled() => None,
-            permit = tokio::time::timeout_at(deadline, self.permits.clone().acquire_owned()) => permit.ok()?.ok(),
+            () = self.shared.life.token().cancelled() => false,
+            entered = tokio::time::timeout_at(deadline, self.shared.gate.enter()) => entered.unwrap_or(false),
         }
     }
 }
 
-/// A place in the queue for a permit.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(shared: &'a HandlerShared) -> Option<Self> {
-        let place = Self(&shared.waiting);
-        (shared.waiting.fetch_add(1, Ordering::Relaxed) < shared.max_waiting).then_some(place)
+impl InFlight {
+    fn enter(lane: &Arc<Lane>) -> Self {
+        lane.in_flight.fetch_add(1, Ordering::SeqCst);
+        Self(lane.clone())
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if self.0.shared.stopping.load(Ordering::SeqCst) {
+            self.0.shared.ended.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.shared.gate.leave();
     }
 }
 

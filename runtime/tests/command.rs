@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Output, RingLog, Runtime, RuntimeConfig, StartError,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Output, RingLog, Runtime, RuntimeConfig,
+    StartError, Usage,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,7 +133,11 @@ async fn a_quota_holds_and_what_it_held_back_is_metered() {
     let spec = ContainerSpec { cpu: Some(256), ..ContainerSpec::named("burn") };
     let start_time = Instant::now();
     let container = start(&runtime, SPIN, spec).await;
-    while container.usage().cpu_time < Duration::from_millis(100) {
+    // Held back it is where the machine would give it more; a busy one may not at first.
+    let done =
+        |usage: Usage| usage.cpu_time >= Duration::from_millis(100) && usage.throttled_time > Duration::ZERO;
+    while !done(container.usage()) {
+        assert!(start_time.elapsed() < Duration::from_secs(60), "never held back: {:?}", container.usage());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let usage = container.usage();
@@ -140,7 +145,6 @@ async fn a_quota_holds_and_what_it_held_back_is_metered() {
     container.stop(Duration::ZERO).await;
     // 100 ms at a quarter of a core take 400 ms, of which 50 were saved up. Machines may be slower, never faster.
     assert!(elapsed >= Duration::from_millis(340), "{elapsed:?} for {usage:?}");
-    assert!(usage.throttled_time > Duration::ZERO, "{usage:?}");
 }
 
 #[tokio::test]

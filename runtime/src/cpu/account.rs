@@ -1,6 +1,7 @@
 //! What one container may use of the CPU, and what it used.
 
 use super::{UNITS_PER_CORE, monotonic_nanos};
+use coracle_stripe::Striped;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,9 @@ const BURST: u64 = 50_000_000;
 /// more than the slices: measured, a fifth of a core for one throttled guest.
 const TOLERATED_DEBT: u64 = 10_000_000;
 
+/// What is accrued before it is charged, in nanoseconds: less than one turn of a guest.
+const WORTH_CHARGING: u64 = 20_000;
+
 /// A container's or task's CPU quota, share and meter. All of it is lock-free: several threads may run guests of one
 /// account at once.
 #[derive(Debug)]
@@ -22,6 +26,10 @@ pub(crate) struct CpuAccount {
     /// Relative share when the CPU is contended.
     weight: u32,
     parent: Option<Arc<Self>>,
+    /// Whether anything here or above can ever be in debt.
+    has_quota: bool,
+    /// Accrued and not charged yet, by each thread.
+    accrued: Striped<AtomicU64>,
     /// With a quota: the moment (monotonic ns) at which all that was used is paid for (GCRA, a token bucket of
     /// one number). Ahead of now means in debt.
     paid_at: AtomicU64,
@@ -34,10 +42,13 @@ pub(crate) struct CpuAccount {
 impl CpuAccount {
     /// An account with a `quota` in ECS units and a `weight`, inside `parent`.
     pub(crate) fn new(quota: Option<u32>, weight: u32, parent: Option<Arc<Self>>) -> Arc<Self> {
+        let has_quota = quota.is_some() || parent.as_ref().is_some_and(|parent| parent.has_quota);
         Arc::new(Self {
             quota,
             weight: weight.max(1),
             parent,
+            has_quota,
+            accrued: Striped::new(AtomicU64::default),
             paid_at: AtomicU64::new(0),
             virtual_runtime: AtomicU64::new(0),
             used: AtomicU64::new(0),
@@ -45,9 +56,22 @@ impl CpuAccount {
         })
     }
 
+    /// [`charge`](Self::charge) for many small amounts: without a quota they are added up by thread and charged when it is
+    /// worth while, because several threads that charged each request would take the account's cache line from each other.
+    pub(crate) fn accrue(&self, cpu: Duration) {
+        if self.has_quota {
+            return self.charge(cpu);
+        }
+        let accrued = self.accrued.here();
+        let nanos = accrued.fetch_add(as_nanos(cpu), Ordering::Relaxed);
+        if nanos > WORTH_CHARGING {
+            self.charge(Duration::from_nanos(accrued.swap(0, Ordering::Relaxed)));
+        }
+    }
+
     /// Records `cpu` as used, here and in the parents.
     pub(crate) fn charge(&self, cpu: Duration) {
-        let nanos = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = as_nanos(cpu);
         self.used.fetch_add(nanos, Ordering::Relaxed);
         let weighted = nanos.saturating_mul(u64::from(UNITS_PER_CORE)) / u64::from(self.weight);
         self.virtual_runtime.fetch_add(weighted, Ordering::Relaxed);
@@ -77,12 +101,12 @@ impl CpuAccount {
 
     /// Whether [`debt`](Self::debt) can ever be anything but `None`.
     pub(crate) fn has_quota(&self) -> bool {
-        self.quota.is_some() || self.parent.as_ref().is_some_and(|parent| parent.has_quota())
+        self.has_quota
     }
 
     /// Records time that the account's guests waited for their quota.
     pub(crate) fn record_throttled(&self, time: Duration) {
-        self.throttled.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.throttled.fetch_add(as_nanos(time), Ordering::Relaxed);
     }
 
     /// Raises the virtual run time to `floor`, so that one who slept cannot claim all it did not use, and gives it.
@@ -92,7 +116,8 @@ impl CpuAccount {
 
     /// CPU time used.
     pub(crate) fn used(&self) -> Duration {
-        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+        let accrued: u64 = self.accrued.iter().map(|nanos| nanos.load(Ordering::Relaxed)).sum();
+        Duration::from_nanos(self.used.load(Ordering::Relaxed).saturating_add(accrued))
     }
 
     /// Time spent waiting for quota, summed over guests that waited at once.
@@ -101,9 +126,25 @@ impl CpuAccount {
     }
 }
 
+fn as_nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_accrued_counts_as_used_and_is_charged_in_the_end() {
+        let account = CpuAccount::new(None, 1024, None);
+        account.accrue(Duration::from_nanos(WORTH_CHARGING));
+        assert_eq!(account.used(), Duration::from_nanos(WORTH_CHARGING));
+        assert_eq!(account.virtual_runtime_at_least(0), 0);
+        account.accrue(Duration::from_nanos(1));
+        account.accrue(Duration::from_nanos(1));
+        assert_eq!(account.used(), Duration::from_nanos(WORTH_CHARGING + 2));
+        assert_eq!(account.virtual_runtime_at_least(0), WORTH_CHARGING + 2);
+    }
 
     #[test]
     fn use_beyond_the_burst_is_owed_at_the_quotas_rate() {

@@ -1,14 +1,12 @@
 //! The answer of a guest: its head, and a body that runs the guest as it is read.
 
-use super::HandlerShared;
+use super::InFlight;
 use super::call::Call;
 use super::error::CallError;
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
@@ -47,25 +45,6 @@ impl GuestBodyError {
 impl std::fmt::Debug for GuestBody {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("GuestBody").field("running", &self.call.is_some()).finish_non_exhaustive()
-    }
-}
-
-/// A request that has not ended.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<HandlerShared>);
-
-impl InFlight {
-    pub(crate) fn enter(shared: &Arc<HandlerShared>) -> Self {
-        shared.in_flight.fetch_add(1, Ordering::SeqCst);
-        Self(shared.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.stopping.load(Ordering::SeqCst) {
-            self.0.idle.notify_waiters();
-        }
     }
 }
 

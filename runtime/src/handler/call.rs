@@ -1,18 +1,17 @@
 //! One request's guest, polled where the request is until it needs more CPU than a moment.
 
-use super::HandlerShared;
 use super::error::CallError;
 use super::instance::Answer;
+use super::{InFlight, Running};
 use crate::cpu::executor::Meta;
 use crate::cpu::{CpuAccount, ThreadTimer, monotonic_nanos};
 use crate::exit::Exit;
 use async_task::FallibleTask;
 use http::{Request, Response};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use wasmtime_wasi_http::WasiBody;
@@ -29,7 +28,7 @@ type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
 /// A guest at work on a request.
 pub(crate) struct Call {
-    shared: Arc<HandlerShared>,
+    running: Running,
     guest: Guest,
     /// CPU time used here, less what waiting makes good.
     used: Duration,
@@ -39,7 +38,6 @@ pub(crate) struct Call {
     throttle: Option<Pin<Box<Sleep>>>,
     interrupts: Option<Box<Interrupts>>,
     deadline: Option<Instant>,
-    _permit: OwnedSemaphorePermit,
     /// `None` when the guest's end of it is gone.
     response: Option<oneshot::Receiver<Response<WasiBody>>>,
     pub(crate) read: Option<oneshot::Sender<()>>,
@@ -59,26 +57,23 @@ struct Interrupts {
 }
 
 impl Call {
-    pub(crate) fn new(
-        shared: Arc<HandlerShared>,
-        request: Request<WasiBody>,
-        permit: OwnedSemaphorePermit,
-        deadline: Instant,
-    ) -> Self {
+    pub(crate) fn new(running: Running, request: Request<WasiBody>, deadline: Instant) -> Self {
         let (response_sender, response) = oneshot::channel();
         let (read, read_receiver) = oneshot::channel();
         let answer = Answer { response: response_sender, read: read_receiver };
-        let owner = shared.clone();
-        let guest = Guest::Here(Box::pin(async move { owner.instances.call(request, answer).await }));
+        let lane = running.0.clone();
+        let guest =
+            Guest::Here(Box::pin(
+                async move { lane.shared.instances.call(&lane.warm, request, answer).await },
+            ));
         Self {
-            shared,
+            running,
             guest,
             used: Duration::ZERO,
             polled_at: None,
             throttle: None,
             interrupts: None,
             deadline: Some(deadline),
-            _permit: permit,
             response: Some(response),
             read: Some(read),
         }
@@ -110,7 +105,7 @@ impl Call {
         let result = ready!(self.poll_guest(context));
         self.guest = Guest::Done;
         if matches!(result, Err(CallError::OutOfMemory)) {
-            self.shared.life.end(Exit::out_of_memory());
+            self.running.0.shared.life.end(Exit::out_of_memory());
         }
         Poll::Ready(result)
     }
@@ -125,7 +120,7 @@ impl Call {
     fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         match &mut self.guest {
             Guest::Here(future) => {
-                let account = &self.shared.meters().cpu;
+                let account = &self.running.0.meters().cpu;
                 ready!(poll_throttle(&mut self.throttle, account, context));
                 if let Some(polled_at) = self.polled_at {
                     let waited = Duration::from_nanos(monotonic_nanos().saturating_sub(polled_at));
@@ -134,7 +129,7 @@ impl Call {
                 let meter = Meter::start(account);
                 let poll = future.as_mut().poll(context);
                 let used = meter.elapsed();
-                account.charge(used);
+                account.accrue(used);
                 if poll.is_pending() {
                     self.used += used;
                     if self.used > INLINE_CPU {
@@ -156,22 +151,22 @@ impl Call {
         let Guest::Here(future) = std::mem::replace(&mut self.guest, Guest::Done) else {
             return Poll::Pending;
         };
-        let task = self.shared.executor.spawn(self.shared.meters().cpu.clone(), future);
+        let task = self.running.0.shared.executor.spawn(self.running.0.meters().cpu.clone(), future);
         self.guest = Guest::OnGuestThreads(task.fallible());
         self.poll_guest(context)
     }
 
     fn poll_timeout_and_end(&mut self, context: &mut Context<'_>) -> Poll<CallError> {
-        let shared = &self.shared;
+        let lane = &self.running.0;
         let deadline = self.deadline;
         let interrupts = self.interrupts.get_or_insert_with(|| {
             Box::new(Interrupts {
                 timeout: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
-                ended: Box::pin(shared.life.token().clone().cancelled_owned()),
+                ended: Box::pin(lane.shared.life.token().clone().cancelled_owned()),
             })
         });
         if interrupts.ended.as_mut().poll(context).is_ready() {
-            let out_of_memory = shared.meters().memory.exceeded();
+            let out_of_memory = lane.meters().memory.exceeded();
             return Poll::Ready(if out_of_memory { CallError::OutOfMemory } else { CallError::Ended });
         }
         if let Some(timeout) = &mut interrupts.timeout {
@@ -182,10 +177,10 @@ impl Call {
     }
 
     /// Lets the guest finish what it does after its answer, on the guest threads and for as long as a request may take.
-    pub(crate) fn detach(mut self, in_flight: super::body::InFlight) {
-        let executor = self.shared.executor.clone();
-        let account = self.shared.meters().cpu.clone();
-        let deadline = Instant::now() + self.shared.spec().request_timeout;
+    pub(crate) fn detach(mut self, in_flight: InFlight) {
+        let executor = self.running.0.shared.executor.clone();
+        let account = self.running.0.meters().cpu.clone();
+        let deadline = Instant::now() + self.running.0.spec().request_timeout;
         self.deadline = Some(deadline);
         self.interrupts = None;
         let rest = async move {

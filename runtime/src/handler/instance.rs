@@ -24,10 +24,25 @@ pub(crate) struct Instances {
     engine: Engine,
     image: Image,
     template: Template,
-    /// The one used last, whose memory is still in the processor's caches.
-    warm: AtomicCell<Option<Box<Instance>>>,
-    /// The others that may answer another request. Empty where each request gets its own.
+    /// Those that may answer another request. Empty where each request gets its own.
     idle: ArrayQueue<Box<Instance>>,
+}
+
+/// The instance that a thread used last, whose memory is still in the caches of that thread's core.
+#[derive(Default)]
+pub(crate) struct Warm(AtomicCell<Option<Box<Instance>>>);
+
+impl Warm {
+    /// Drops it.
+    pub(crate) fn clear(&self) {
+        self.0.take();
+    }
+}
+
+impl std::fmt::Debug for Warm {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Warm").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Instances {
@@ -64,7 +79,7 @@ pub(crate) struct Answer {
 
 impl Instances {
     pub(crate) fn new(engine: Engine, image: Image, template: Template, concurrency: usize) -> Self {
-        Self { engine, image, template, warm: AtomicCell::new(None), idle: ArrayQueue::new(concurrency) }
+        Self { engine, image, template, idle: ArrayQueue::new(concurrency) }
     }
 
     pub(crate) fn template(&self) -> &Template {
@@ -73,14 +88,20 @@ impl Instances {
 
     /// Drops those that wait for another request.
     pub(crate) fn clear(&self) {
-        self.warm.take();
         while self.idle.pop().is_some() {}
     }
 
     /// Has an instance answer `request`. The future ends when the guest is done with the request, which may be after its
     /// answer has been read.
-    pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
-        let mut instance = match self.warm.take().or_else(|| self.idle.pop()) {
+    pub(crate) async fn call(
+        &self,
+        warm: &Warm,
+        request: Request<WasiBody>,
+        answer: Answer,
+    ) -> Result<(), CallError> {
+        let reuse = self.template.spec().instance_reuse;
+        let again = if reuse > 1 { warm.0.take().or_else(|| self.idle.pop()) } else { None };
+        let mut instance = match again {
             Some(instance) => instance,
             None => Box::new(self.instantiate().await.map_err(|error| self.explain(&error))?),
         };
@@ -88,8 +109,8 @@ impl Instances {
         instance.refuel(fuel).map_err(|error| self.explain(&error))?;
         instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
-        if instance.requests < self.template.spec().instance_reuse
-            && let Some(before) = self.warm.swap(Some(instance))
+        if instance.requests < reuse
+            && let Some(before) = warm.0.swap(Some(instance))
         {
             // More than fit cannot be idle: the queue holds as many as may run at once.
             drop(self.idle.push(before));
@@ -147,7 +168,7 @@ impl Instance {
 
     fn record_fuel(&mut self) {
         let left = self.store.get_fuel().unwrap_or(self.fuel);
-        self.meters.fuel.fetch_add(self.fuel.saturating_sub(left), Ordering::Relaxed);
+        self.meters.fuel.add(self.fuel.saturating_sub(left));
         self.fuel = left;
     }
 

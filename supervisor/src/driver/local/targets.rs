@@ -170,12 +170,8 @@ pub(super) struct HandlerTarget(pub(super) Container);
 
 impl Target for HandlerTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
-        let container = self.0.clone();
-        async move {
-            let response = container.handle(request).await.map_err(unanswered)?;
-            Ok(response.map(Body::boxed))
-        }
-        .boxed()
+        let response = self.0.handle(request);
+        async move { Ok(response.await.map_err(unanswered)?.map(Body::boxed)) }.boxed()
     }
 }
 
