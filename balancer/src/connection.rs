@@ -40,7 +40,8 @@ pub(crate) async fn serve(
     let Some((start, protocol)) = first_bytes(&mut stream, &drain, timeouts).await else { return };
     let io = Rewound { start, io: TokioIo::new(stream) };
     let forwarded = Forwarded::new(peer, listener.address);
-    let client = Arc::new(Client { listener, forwarded, protocol });
+    let address = peer.ip().to_canonical();
+    let client = Arc::new(Client { listener, address, forwarded, protocol });
     let service = service_fn(move |request| proxy::serve(&client, request));
     let ended = match protocol {
         Protocol::Http1 => {

@@ -9,7 +9,7 @@ mod matcher;
 mod probe;
 mod state;
 
-pub use config::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol};
+pub use config::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol};
 pub use matcher::Matcher;
 #[cfg(test)]
 pub(crate) use state::Failure;

@@ -9,12 +9,14 @@
 //! | --- | --- |
 //! | `target` | [`Target`], what a request can be sent to, and [`TargetError`], how that fails |
 //! | `target_group` | [`TargetGroup`]: membership and states (control) and the snapshot that is picked from (requests) |
+//! | `routing` | [`Routes`]: the rules of a listener and the actions they take |
 //! | `health` | what a health check is configured to, its state machine, and the loop that probes |
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
 //! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
+//! | `turns`, `cookies`, `config_error` | weighted turns; stickiness; the one form of error for what is configured |
 //!
 //! On its way a request takes no lock and writes, but for the turn of the round robin, to no cache line that another core
 //! writes to: threads have their own sockets, connections, pools and counters, and read the rest from snapshots.
@@ -42,7 +44,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let group = TargetGroup::new(TargetGroupConfig::new("hello"));
-//! group.register("task-1", Arc::new(Hello), RegisterOptions { initial: TargetState::Healthy });
+//! group.register("task-1", Arc::new(Hello), RegisterOptions::new(TargetState::Healthy));
 //!
 //! let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() })?;
 //! let address = "127.0.0.1:0".parse()?;
@@ -63,28 +65,34 @@
 mod answer;
 mod balancer;
 mod body;
+mod config_error;
 mod connection;
+mod cookies;
 mod drain;
 mod fields;
 mod headers;
 mod health;
 mod listener;
 mod proxy;
+mod routing;
 mod rules;
 mod stripe;
 mod target;
 mod target_group;
 mod tcp_target;
+mod turns;
 mod worker;
 
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;
-pub use health::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol, Matcher};
+pub use config_error::ConfigError;
+pub use health::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
 pub use listener::{Listener, ListenerConfig};
+pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
-    DEFAULT_DEREGISTRATION_DELAY, RegisterOptions, TargetCounters, TargetDescription, TargetGroup,
-    TargetGroupConfig, TargetState,
+    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, MinimumHealthy, RegisterOptions, Stickiness, TargetCounters,
+    TargetDescription, TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
 pub use tcp_target::{TcpTarget, TcpTargetConfig};
 

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 
 use crate::drain::Drain;
-use crate::{BalancerError, TargetGroup};
+use crate::{BalancerError, Routes};
 
 /// Connections the kernel holds for us while we are busy; it caps this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -38,7 +38,7 @@ pub struct Listener {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) group: ArcSwap<TargetGroup>,
+    pub(crate) routes: ArcSwap<Routes>,
     pub(crate) drain: Drain,
     /// The accept loops and connections.
     pub(crate) tasks: TaskTracker,
@@ -55,14 +55,14 @@ impl Listener {
         &self.shared.name
     }
 
-    /// Sends all requests from now on to another group. Those under way stay where they are.
-    pub fn set_group(&self, group: Arc<TargetGroup>) {
-        self.shared.group.store(group);
+    /// Treats all requests from now on by other rules. Those under way stay where they are, and no connection is closed.
+    pub fn set_routes(&self, routes: impl Into<Routes>) {
+        self.shared.routes.store(Arc::new(routes.into()));
     }
 
-    /// The group requests go to.
-    pub fn group(&self) -> Arc<TargetGroup> {
-        self.shared.group.load_full()
+    /// The rules requests are treated by.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.shared.routes.load_full()
     }
 
     /// Whether it was closed and all its connections have ended.

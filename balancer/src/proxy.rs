@@ -1,9 +1,10 @@
 //! The way of one request: check, pick, call, and pick again when it did not arrive.
 //!
-//! What is to come has its place here: rules choose the group where `serve` loads it, retries of idempotent requests
-//! join `elsewhere`, and an upgrade is negotiated in `serve` and spliced in `pass_on`.
+//! What is to come has its place here: retries of idempotent requests join `elsewhere`, and an upgrade is negotiated in
+//! `serve` and spliced in `pass_on`.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,13 +20,16 @@ use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
 use crate::listener::Shared;
+use crate::routing::{Action, Place};
 use crate::rules::Refusal;
-use crate::target_group::InFlight;
+use crate::target_group::{Asking, InFlight};
 use crate::{Body, BoxError, TargetError, answer, headers, rules};
 
 /// What the requests of one connection have in common.
 pub(crate) struct Client {
     pub(crate) listener: Arc<Shared>,
+    /// The peer's own address.
+    pub(crate) address: IpAddr,
     pub(crate) forwarded: Forwarded,
     pub(crate) protocol: Protocol,
 }
@@ -48,9 +52,21 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
         return Answering::own(refused(&request, refusal));
     }
     headers::prepare_request(&mut request, fields, &client.forwarded);
-    // The snapshot is not held while the target answers: its guard is released with this statement.
-    let claim = client.listener.group.load().pick();
-    let Some(claim) = claim else { return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE)) };
+    // The snapshot is not held while the target answers: its guard is released with this function.
+    let routes = client.listener.routes.load();
+    let forward = match routes.action(&request, client.address) {
+        Action::Forward(forward) => forward,
+        Action::FixedResponse(fixed) => return Answering::own(fixed.response().map(AnswerBody::own)),
+        Action::Redirect(redirect) => {
+            let place = Place { protocol: "http", port: client.listener.address.port() };
+            let response = redirect.response(&request, place).map(|response| response.map(AnswerBody::own));
+            return Answering::own(response.unwrap_or_else(|| own_answer(StatusCode::BAD_REQUEST)));
+        }
+    };
+    let asking = Asking { headers: request.headers(), client: client.address };
+    let Some(claim) = forward.pick(&asking) else {
+        return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE));
+    };
     let answer = claim.call(request.map(Body::from));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
 }
@@ -116,12 +132,16 @@ async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetEr
             return own_answer(status);
         };
         tried.push(claim.key());
+        let (group, bound) = (claim.group(), claim.take_group_cookies());
         // Give the failed target back before the next is claimed: it may be waiting to drain.
         drop(claim);
         // Bounded: each round tries a target not tried before, of the snapshot of this moment.
-        let next = client.listener.group.load().pick_other(&tried);
+        let next = group.and_then(|group| group.pick_other(&tried));
         let Some(next) = next else { return own_answer(status) };
-        claim = next;
+        claim = match bound {
+            Some(cookies) => next.with_group_cookies(cookies),
+            None => next,
+        };
         error = match claim.call(request).await {
             Ok(response) => return pass_on(&client, claim, response),
             Err(error) => error,
@@ -138,6 +158,7 @@ fn pass_on(client: &Client, claim: InFlight, mut response: Response<Body>) -> Re
     }
     claim.count_response(response.status());
     headers::prepare_response(&mut response);
+    claim.set_cookies(response.headers_mut());
     // The connection is about to be closed: the client should not find that out by losing its next request.
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::matcher::Matcher;
+use crate::ConfigError;
 
 /// ELB: `HealthCheckIntervalSeconds`, 30 for HTTP.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
@@ -23,26 +24,6 @@ const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duratio
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(120);
 const THRESHOLDS: RangeInclusive<u32> = 2..=10;
 const MAX_PATH: usize = 1024;
-
-/// A health check that is out of its limits: which field, what it was given and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {value:?} is not {allowed}")]
-pub struct HealthCheckError {
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
-}
-
-impl HealthCheckError {
-    pub(super) fn new(field: &'static str, value: impl fmt::Display, allowed: &'static str) -> Self {
-        Self { field, value: value.to_string(), allowed }
-    }
-
-    /// ELB's name of the field, for example `HealthCheckIntervalSeconds`.
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-}
 
 /// What a probe speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,7 +105,7 @@ impl HealthCheckConfig {
     /// Names the first setting that is unknown or out of its limits.
     pub fn from_settings<'a>(
         settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, HealthCheckError> {
+    ) -> Result<Self, ConfigError> {
         let mut wire = Wire::default();
         for (name, value) in settings {
             wire.set(name, value)?;
@@ -137,27 +118,23 @@ impl HealthCheckConfig {
     /// # Errors
     ///
     /// Names the first field that is out of its limits.
-    pub fn validate(&self) -> Result<(), HealthCheckError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if !valid_path(&self.path) {
             let allowed = "a path that begins with / and has at most 1024 visible ASCII characters";
-            return Err(HealthCheckError::new("HealthCheckPath", &self.path, allowed));
+            return Err(ConfigError::new("HealthCheckPath", &self.path, allowed));
         }
         let within = |field, value: Duration, limits: &RangeInclusive<Duration>, allowed| {
-            let wrong = || HealthCheckError::new(field, value.as_secs_f64(), allowed);
+            let wrong = || ConfigError::new(field, value.as_secs_f64(), allowed);
             limits.contains(&value).then_some(()).ok_or_else(wrong)
         };
         within("HealthCheckIntervalSeconds", self.interval, &INTERVALS, "from 0.1 to 300")?;
         within("HealthCheckTimeoutSeconds", self.timeout, &TIMEOUTS, "from 0.01 to 120")?;
         if self.timeout >= self.interval {
             let allowed = "less than HealthCheckIntervalSeconds";
-            return Err(HealthCheckError::new(
-                "HealthCheckTimeoutSeconds",
-                self.timeout.as_secs_f64(),
-                allowed,
-            ));
+            return Err(ConfigError::new("HealthCheckTimeoutSeconds", self.timeout.as_secs_f64(), allowed));
         }
         let threshold = |field, value: u32| {
-            let wrong = || HealthCheckError::new(field, value, "from 2 to 10");
+            let wrong = || ConfigError::new(field, value, "from 2 to 10");
             THRESHOLDS.contains(&value).then_some(()).ok_or_else(wrong)
         };
         threshold("HealthyThresholdCount", self.healthy_threshold)?;
@@ -194,19 +171,19 @@ struct WireMatcher {
 }
 
 impl Wire {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), HealthCheckError> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         fn parse<T: FromStr>(
             field: &'static str,
             value: &str,
             allowed: &'static str,
-        ) -> Result<Option<T>, HealthCheckError> {
-            value.trim().parse().map(Some).map_err(|_| HealthCheckError::new(field, value, allowed))
+        ) -> Result<Option<T>, ConfigError> {
+            value.trim().parse().map(Some).map_err(|_| ConfigError::new(field, value, allowed))
         }
         match name {
             "enabled" => self.health_check_enabled = parse("HealthCheckEnabled", value, "true or false")?,
             "protocol" => {
                 let allowed = "HTTP or TCP";
-                let wrong = || HealthCheckError::new("HealthCheckProtocol", value, allowed);
+                let wrong = || ConfigError::new("HealthCheckProtocol", value, allowed);
                 self.health_check_protocol = Some(protocol(value).ok_or_else(wrong)?);
             }
             "path" => self.health_check_path = Some(value.to_owned()),
@@ -229,7 +206,7 @@ impl Wire {
             _ => {
                 let allowed = "one of enabled, protocol, path, port, interval, timeout, healthy-threshold, \
                                unhealthy-threshold, matcher";
-                return Err(HealthCheckError::new("health check setting", name, allowed));
+                return Err(ConfigError::new("health check setting", name, allowed));
             }
         }
         Ok(())
@@ -245,14 +222,13 @@ fn protocol(text: &str) -> Option<HealthCheckProtocol> {
 }
 
 impl FromStr for HealthCheckPort {
-    type Err = HealthCheckError;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, HealthCheckError> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         if text == "traffic-port" {
             return Ok(Self::Traffic);
         }
-        let wrong =
-            |_| HealthCheckError::new("HealthCheckPort", text, "traffic-port or a port from 1 to 65535");
+        let wrong = |_| ConfigError::new("HealthCheckPort", text, "traffic-port or a port from 1 to 65535");
         text.parse().map(Self::Port).map_err(wrong)
     }
 }
@@ -267,13 +243,13 @@ impl fmt::Display for HealthCheckPort {
 }
 
 impl TryFrom<Wire> for HealthCheckConfig {
-    type Error = HealthCheckError;
+    type Error = ConfigError;
 
-    fn try_from(wire: Wire) -> Result<Self, HealthCheckError> {
+    fn try_from(wire: Wire) -> Result<Self, ConfigError> {
         let default = Self::default();
         let seconds = |field, value: Option<f64>| {
             let parse = |value| {
-                let wrong = |_| HealthCheckError::new(field, value, "a number of seconds");
+                let wrong = |_| ConfigError::new(field, value, "a number of seconds");
                 Duration::try_from_secs_f64(value).map_err(wrong)
             };
             value.map(parse).transpose()

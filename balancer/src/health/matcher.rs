@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use http::StatusCode;
 
-use super::config::HealthCheckError;
+use crate::ConfigError;
 
 /// What ALB allows a matcher to name.
 const ALLOWED: RangeInclusive<u16> = 200..=499;
@@ -29,11 +29,11 @@ impl Default for Matcher {
 }
 
 impl FromStr for Matcher {
-    type Err = HealthCheckError;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, HealthCheckError> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         let wrong = || {
-            HealthCheckError::new(
+            ConfigError::new(
                 "Matcher.HttpCode",
                 text,
                 "a code from 200 to 499, a list such as 200,202 or a range such as 200-299",

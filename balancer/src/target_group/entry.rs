@@ -1,13 +1,15 @@
 //! One registered target: its counters, and the hand-over between requests that arrive and a drain that begins.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::TargetGroup;
+use crate::cookies::SetCookies;
 use crate::stripe::Striped;
 use crate::{Body, Target, TargetCounters, TargetError, TargetId};
 
@@ -25,6 +27,7 @@ pub(crate) struct Core {
     /// Unique in the group: an id may be registered anew while its predecessor drains.
     pub(crate) key: u64,
     pub(crate) target: Arc<dyn Target>,
+    group: Weak<TargetGroup>,
     draining: AtomicBool,
     drained: Notify,
 }
@@ -41,9 +44,9 @@ struct Stripe {
 }
 
 impl Entry {
-    pub(crate) fn new(id: TargetId, key: u64, target: Arc<dyn Target>) -> Self {
-        let core =
-            Arc::new(Core { id, key, target, draining: AtomicBool::new(false), drained: Notify::new() });
+    pub(crate) fn new(id: TargetId, key: u64, target: Arc<dyn Target>, group: Weak<TargetGroup>) -> Self {
+        let (draining, drained) = (AtomicBool::new(false), Notify::new());
+        let core = Arc::new(Core { id, key, target, group, draining, drained });
         let stripes = Striped::new(|| {
             Arc::new(Stripe {
                 core: Arc::clone(&core),
@@ -62,7 +65,7 @@ impl Entry {
         // Announce first, look second; `begin_drain` stores first and sums second. All four are SeqCst, so either
         // this request sees the flag, or the drain sees this request: none slips in after "nothing in flight".
         stripe.in_flight.fetch_add(1, Ordering::SeqCst);
-        let claim = InFlight { stripe };
+        let claim = InFlight { stripe, target_cookies: None, group_cookies: None };
         if claim.stripe.core.draining.load(Ordering::SeqCst) {
             return None; // dropping the claim takes the announcement back
         }
@@ -114,6 +117,8 @@ impl Entry {
 /// A request's claim on a target, held until the last byte of the answer has been taken from the target.
 pub(crate) struct InFlight {
     stripe: Arc<Stripe>,
+    target_cookies: Option<Arc<SetCookies>>,
+    group_cookies: Option<Arc<SetCookies>>,
 }
 
 impl InFlight {
@@ -127,6 +132,35 @@ impl InFlight {
 
     pub(crate) fn target(&self) -> &dyn Target {
         &*self.stripe.core.target
+    }
+
+    /// The group the target is in, unless it ended.
+    pub(crate) fn group(&self) -> Option<Arc<TargetGroup>> {
+        self.stripe.core.group.upgrade()
+    }
+
+    /// The answer is to bind the client to the target.
+    pub(super) fn with_target_cookies(mut self, cookies: Arc<SetCookies>) -> Self {
+        self.target_cookies = Some(cookies);
+        self
+    }
+
+    /// The answer is to bind the client to the group.
+    pub(crate) fn with_group_cookies(mut self, cookies: Arc<SetCookies>) -> Self {
+        self.group_cookies = Some(cookies);
+        self
+    }
+
+    /// What binds the client to the group, for a claim on another of its targets.
+    pub(crate) fn take_group_cookies(&mut self) -> Option<Arc<SetCookies>> {
+        self.group_cookies.take()
+    }
+
+    /// Binds the client as far as stickiness is on.
+    pub(crate) fn set_cookies(&self, headers: &mut HeaderMap) {
+        for cookies in [&self.target_cookies, &self.group_cookies].into_iter().flatten() {
+            cookies.add_to(headers);
+        }
     }
 
     pub(crate) fn call(

@@ -9,5 +9,6 @@ mod forwarding;
 mod health;
 mod protocols;
 mod routing;
+mod rules;
 mod smuggling;
 mod support;

@@ -76,7 +76,7 @@ async fn when_no_target_takes_it_the_answer_is_503() {
     let gone = || target(|_| async { Err(TargetError::Unreached { request: None, source: "gone".into() }) });
     let front = Front::new(group([("a", full()), ("b", full())]));
     assert_eq!(front.get("/").await.status(), 503);
-    front.listener.set_group(group([("a", gone())]));
+    front.listener.set_routes(group([("a", gone())]));
     assert_eq!(front.get("/").await.status(), 503);
 }
 
@@ -85,7 +85,7 @@ async fn a_listener_can_be_pointed_at_another_group_under_an_open_connection() {
     let front = Front::new(group([("blue", saying("blue"))]));
     let mut client = front.client().await;
     assert_eq!(bytes_of(client.send_request(get("/")).await.unwrap()).await, "blue");
-    front.listener.set_group(group([("green", saying("green"))]));
+    front.listener.set_routes(group([("green", saying("green"))]));
     client.ready().await.unwrap();
     assert_eq!(bytes_of(client.send_request(get("/")).await.unwrap()).await, "green");
 }

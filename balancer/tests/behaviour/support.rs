@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// No wait of a test is longer: what takes more has hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
-pub(crate) const HEALTHY: RegisterOptions = RegisterOptions { initial: TargetState::Healthy };
+pub(crate) const HEALTHY: RegisterOptions = RegisterOptions::new(TargetState::Healthy);
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.expect("the event the test waits for did not come")

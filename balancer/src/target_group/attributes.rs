@@ -1,0 +1,381 @@
+//! ELBv2's target group attributes: pairs of text outside, domain types inside.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::algorithm::AlgorithmType;
+use crate::ConfigError;
+use crate::routing::STICKINESS;
+
+/// ELB's `deregistration_delay.timeout_seconds`: 300 s.
+pub const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+/// ELB's `stickiness.lb_cookie.duration_seconds`: one day.
+const DEFAULT_STICKINESS: Duration = Duration::from_secs(86_400);
+
+const DEREGISTRATION_DELAYS: RangeInclusive<u64> = 0..=3600;
+const SLOW_STARTS: RangeInclusive<u64> = 30..=900;
+const PERCENTAGES: RangeInclusive<u32> = 1..=100;
+/// AWS: names with these prefixes are reserved.
+const RESERVED_COOKIES: [&str; 3] = ["AWSALB", "AWSALBAPP", "AWSALBTG"];
+
+const DEREGISTRATION_DELAY: &str = "deregistration_delay.timeout_seconds";
+const SLOW_START: &str = "slow_start.duration_seconds";
+const ALGORITHM: &str = "load_balancing.algorithm.type";
+const STICKINESS_ENABLED: &str = "stickiness.enabled";
+const STICKINESS_TYPE: &str = "stickiness.type";
+const LB_COOKIE_DURATION: &str = "stickiness.lb_cookie.duration_seconds";
+const APP_COOKIE_NAME: &str = "stickiness.app_cookie.cookie_name";
+const APP_COOKIE_DURATION: &str = "stickiness.app_cookie.duration_seconds";
+const MINIMUM_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
+const MINIMUM_PERCENTAGE: &str =
+    "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
+
+/// How a target group treats its targets and their clients. The defaults are ELB's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetGroupAttributes {
+    /// `deregistration_delay.timeout_seconds`, 0 to 3600 s: longest time a deregistered target may finish its requests
+    /// in. Ends early when nothing is in flight.
+    pub deregistration_delay: Duration,
+    /// `slow_start.duration_seconds`, 30 to 900 s: time in which the share of a target that became healthy grows to its
+    /// full size. `None` (`0`): at once.
+    pub slow_start: Option<Duration>,
+    /// `load_balancing.algorithm.type`.
+    pub algorithm: AlgorithmType,
+    /// `stickiness.*`: what binds a client to a target. `None`: nothing.
+    pub stickiness: Option<Stickiness>,
+    /// `target_group_health.unhealthy_state_routing.*`: with fewer healthy targets than this, requests go to all.
+    pub minimum_healthy: MinimumHealthy,
+}
+
+/// What binds a client to the target its first request went to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stickiness {
+    /// A cookie of the balancer's own, `AWSALB`, for so long from the last answer on: 1 s to 7 days.
+    LbCookie(Duration),
+    /// The application's cookie of this name: once a target sets it, `AWSALBAPP-0` goes along with it.
+    AppCookie {
+        /// A cookie name that does not begin with `AWSALB`.
+        name: Arc<str>,
+        /// 1 s to 7 days from when the application set its cookie.
+        duration: Duration,
+    },
+}
+
+/// The number of healthy targets below which a group fails open. The larger of the two counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinimumHealthy {
+    /// At least this many; 1 by default.
+    pub count: u32,
+    /// At least this part of the targets, 1 to 100 %. `None` (`off`): the count alone.
+    pub percentage: Option<u32>,
+}
+
+impl MinimumHealthy {
+    /// How many of so many targets have to be healthy.
+    pub(super) fn of(self, targets: usize) -> usize {
+        let part = self.percentage.map_or(0, |percentage| (targets * percentage as usize).div_ceil(100));
+        part.max(self.count as usize)
+    }
+}
+
+impl Default for TargetGroupAttributes {
+    fn default() -> Self {
+        Self {
+            deregistration_delay: DEFAULT_DEREGISTRATION_DELAY,
+            slow_start: None,
+            algorithm: AlgorithmType::default(),
+            stickiness: None,
+            minimum_healthy: MinimumHealthy { count: 1, percentage: None },
+        }
+    }
+}
+
+impl TargetGroupAttributes {
+    /// Reads attributes as ELBv2's `ModifyTargetGroupAttributes` has them; what is not given has its default.
+    ///
+    /// # Errors
+    ///
+    /// Names the first key that is unknown, has a value out of its range, or does not go with another.
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        let mut text = Text::default();
+        for (key, value) in pairs {
+            text.set(key, value)?;
+        }
+        text.parse()
+    }
+
+    /// The attributes as ELBv2's `DescribeTargetGroupAttributes` lists them; reading them gives the same again.
+    pub fn to_pairs(&self) -> Vec<(&'static str, String)> {
+        let seconds = |duration: Duration| duration.as_secs().to_string();
+        let percentage = self.minimum_healthy.percentage;
+        let mut pairs = vec![
+            (DEREGISTRATION_DELAY, seconds(self.deregistration_delay)),
+            (SLOW_START, seconds(self.slow_start.unwrap_or_default())),
+            (ALGORITHM, self.algorithm.as_str().to_owned()),
+            (STICKINESS_ENABLED, self.stickiness.is_some().to_string()),
+            (MINIMUM_COUNT, self.minimum_healthy.count.to_string()),
+            (MINIMUM_PERCENTAGE, percentage.map_or_else(|| "off".to_owned(), |part| part.to_string())),
+        ];
+        match &self.stickiness {
+            Some(Stickiness::AppCookie { name, duration }) => pairs.extend([
+                (STICKINESS_TYPE, "app_cookie".to_owned()),
+                (APP_COOKIE_NAME, name.to_string()),
+                (APP_COOKIE_DURATION, seconds(*duration)),
+            ]),
+            Some(Stickiness::LbCookie(duration)) => pairs.extend([
+                (STICKINESS_TYPE, "lb_cookie".to_owned()),
+                (LB_COOKIE_DURATION, seconds(*duration)),
+            ]),
+            None => {}
+        }
+        pairs
+    }
+}
+
+/// The attributes one by one, before what depends on several is decided.
+struct Text {
+    attributes: TargetGroupAttributes,
+    sticky: bool,
+    app_cookie: bool,
+    lb_duration: Duration,
+    app_name: Option<Arc<str>>,
+    app_duration: Duration,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            attributes: TargetGroupAttributes::default(),
+            sticky: false,
+            app_cookie: false,
+            lb_duration: DEFAULT_STICKINESS,
+            app_name: None,
+            app_duration: DEFAULT_STICKINESS,
+        }
+    }
+}
+
+impl Text {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        let wrong = |allowed: &'static str| ConfigError::new(key.to_owned(), value, allowed);
+        let cookie_age = || {
+            let age = whole(value).map(Duration::from_secs).filter(|age| STICKINESS.contains(age));
+            age.ok_or_else(|| wrong("seconds from 1 to 604800"))
+        };
+        match key {
+            DEREGISTRATION_DELAY => {
+                let seconds = whole(value).filter(|seconds| DEREGISTRATION_DELAYS.contains(seconds));
+                self.attributes.deregistration_delay =
+                    Duration::from_secs(seconds.ok_or_else(|| wrong("seconds from 0 to 3600"))?);
+            }
+            SLOW_START => {
+                let seconds = whole(value).filter(|seconds| *seconds == 0 || SLOW_STARTS.contains(seconds));
+                let seconds = seconds.ok_or_else(|| wrong("0 (off) or seconds from 30 to 900"))?;
+                self.attributes.slow_start = (seconds > 0).then(|| Duration::from_secs(seconds));
+            }
+            ALGORITHM => {
+                self.attributes.algorithm = value.parse().map_err(|()| {
+                    ConfigError::new(ALGORITHM, value, format!("one of {}", AlgorithmType::names()))
+                })?;
+            }
+            STICKINESS_ENABLED => {
+                self.sticky = value.parse().map_err(|_| wrong("true or false"))?;
+            }
+            STICKINESS_TYPE => {
+                self.app_cookie = match value {
+                    "lb_cookie" => false,
+                    "app_cookie" => true,
+                    _ => return Err(wrong("lb_cookie or app_cookie")),
+                };
+            }
+            LB_COOKIE_DURATION => self.lb_duration = cookie_age()?,
+            APP_COOKIE_DURATION => self.app_duration = cookie_age()?,
+            APP_COOKIE_NAME => {
+                let allowed = "a cookie name that does not begin with AWSALB";
+                let reserved = RESERVED_COOKIES.iter().any(|prefix| value.starts_with(prefix));
+                // The characters of a cookie's name are those of a header's (RFC 6265, 4.1.1).
+                let name = !reserved && http::HeaderName::from_str(value).is_ok();
+                self.app_name = Some(name.then(|| value.into()).ok_or_else(|| wrong(allowed))?);
+            }
+            MINIMUM_COUNT => {
+                let count = value.parse().ok().filter(|count| *count > 0);
+                self.attributes.minimum_healthy.count = count.ok_or_else(|| wrong("a number from 1"))?;
+            }
+            MINIMUM_PERCENTAGE => {
+                self.attributes.minimum_healthy.percentage = match value {
+                    "off" => None,
+                    _ => {
+                        let percentage = value.parse().ok().filter(|part| PERCENTAGES.contains(part));
+                        Some(percentage.ok_or_else(|| wrong("off or a number from 1 to 100"))?)
+                    }
+                };
+            }
+            _ => {
+                let allowed = [
+                    DEREGISTRATION_DELAY,
+                    SLOW_START,
+                    ALGORITHM,
+                    STICKINESS_ENABLED,
+                    STICKINESS_TYPE,
+                    LB_COOKIE_DURATION,
+                    APP_COOKIE_NAME,
+                    APP_COOKIE_DURATION,
+                    MINIMUM_COUNT,
+                    MINIMUM_PERCENTAGE,
+                ];
+                return Err(ConfigError::new("Attributes", key, format!("one of {}", allowed.join(", "))));
+            }
+        }
+        Ok(())
+    }
+
+    fn parse(self) -> Result<TargetGroupAttributes, ConfigError> {
+        let mut attributes = self.attributes;
+        if let Some(duration) = attributes.slow_start
+            && !attributes.algorithm.goes_with_slow_start()
+        {
+            let allowed = format!("0 with {ALGORITHM} {}", attributes.algorithm.as_str());
+            return Err(ConfigError::new(SLOW_START, duration.as_secs(), allowed));
+        }
+        attributes.stickiness = match (self.sticky, self.app_cookie, self.app_name) {
+            (false, ..) => None,
+            (true, false, _) => Some(Stickiness::LbCookie(self.lb_duration)),
+            (true, true, Some(name)) => Some(Stickiness::AppCookie { name, duration: self.app_duration }),
+            (true, true, None) => {
+                let allowed = "a cookie name, which stickiness.type app_cookie needs";
+                return Err(ConfigError::new(APP_COOKIE_NAME, "", allowed));
+            }
+        };
+        Ok(attributes)
+    }
+}
+
+/// Digits only: `parse` alone would take "+5".
+fn whole(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<TargetGroupAttributes, ConfigError> {
+        TargetGroupAttributes::from_pairs(pairs.iter().copied())
+    }
+
+    #[test]
+    fn defaults_are_elbs() {
+        let attributes = read(&[]).unwrap();
+        assert_eq!(attributes, TargetGroupAttributes::default());
+        let pairs = attributes.to_pairs();
+        for pair in [
+            ("deregistration_delay.timeout_seconds", "300"),
+            ("slow_start.duration_seconds", "0"),
+            ("load_balancing.algorithm.type", "round_robin"),
+            ("stickiness.enabled", "false"),
+        ] {
+            assert!(pairs.iter().any(|(key, value)| (*key, value.as_str()) == pair), "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let all: [&[(&str, &str)]; 4] = [
+            &[],
+            &[("stickiness.enabled", "true"), ("stickiness.lb_cookie.duration_seconds", "604800")],
+            &[
+                ("stickiness.enabled", "true"),
+                ("stickiness.type", "app_cookie"),
+                ("stickiness.app_cookie.cookie_name", "session"),
+                ("stickiness.app_cookie.duration_seconds", "1"),
+            ],
+            &[
+                ("slow_start.duration_seconds", "900"),
+                ("load_balancing.algorithm.type", "weighted_random"),
+                ("deregistration_delay.timeout_seconds", "0"),
+                ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50"),
+            ],
+        ];
+        for pairs in all {
+            let attributes = read(pairs).unwrap();
+            let written = attributes.to_pairs();
+            let again = written.iter().map(|(key, value)| (*key, value.as_str()));
+            assert_eq!(TargetGroupAttributes::from_pairs(again).unwrap(), attributes);
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_what_is_allowed() {
+        let cases: [(&[(&str, &str)], &str); 12] = [
+            (
+                &[("deregistration_delay.timeout_seconds", "3601")],
+                "deregistration_delay.timeout_seconds: \"3601\" is not seconds from 0 to 3600",
+            ),
+            (
+                &[("slow_start.duration_seconds", "29")],
+                "slow_start.duration_seconds: \"29\" is not 0 (off) or seconds from 30 to 900",
+            ),
+            (
+                &[("slow_start.duration_seconds", "+30")],
+                "slow_start.duration_seconds: \"+30\" is not 0 (off) or seconds from 30 to 900",
+            ),
+            (
+                &[("load_balancing.algorithm.type", "fastest")],
+                "load_balancing.algorithm.type: \"fastest\" is not one of round_robin, \
+                 least_outstanding_requests, weighted_random, power_of_two_choices, maglev",
+            ),
+            (
+                &[
+                    ("slow_start.duration_seconds", "30"),
+                    ("load_balancing.algorithm.type", "least_outstanding_requests"),
+                ],
+                "slow_start.duration_seconds: \"30\" is not 0 with load_balancing.algorithm.type \
+                 least_outstanding_requests",
+            ),
+            (&[("stickiness.enabled", "yes")], "stickiness.enabled: \"yes\" is not true or false"),
+            (
+                &[("stickiness.type", "source_ip")],
+                "stickiness.type: \"source_ip\" is not lb_cookie or app_cookie",
+            ),
+            (
+                &[("stickiness.lb_cookie.duration_seconds", "0")],
+                "stickiness.lb_cookie.duration_seconds: \"0\" is not seconds from 1 to 604800",
+            ),
+            (
+                &[("stickiness.app_cookie.cookie_name", "AWSALBTGX")],
+                "stickiness.app_cookie.cookie_name: \"AWSALBTGX\" is not a cookie name that does not begin \
+                 with AWSALB",
+            ),
+            (
+                &[("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")],
+                "stickiness.app_cookie.cookie_name: \"\" is not a cookie name, which stickiness.type \
+                 app_cookie needs",
+            ),
+            (
+                &[(MINIMUM_PERCENTAGE, "101")],
+                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage: \"101\" is \
+                 not off or a number from 1 to 100",
+            ),
+            (
+                &[(MINIMUM_COUNT, "0")],
+                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count: \"0\" is not a \
+                 number from 1",
+            ),
+        ];
+        for (pairs, message) in cases {
+            assert_eq!(read(pairs).unwrap_err().to_string(), message);
+        }
+        let unknown = read(&[("slow_start", "1")]).unwrap_err().to_string();
+        assert!(unknown.starts_with("Attributes: \"slow_start\" is not one of deregistration_delay."));
+    }
+
+    #[test]
+    fn the_larger_minimum_counts() {
+        let minimum = |count, percentage| MinimumHealthy { count, percentage }.of(10);
+        assert_eq!(minimum(1, None), 1);
+        assert_eq!(minimum(1, Some(25)), 3);
+        assert_eq!(minimum(4, Some(25)), 4);
+    }
+}
