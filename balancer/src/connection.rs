@@ -7,20 +7,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::Incoming;
 use hyper::rt::ReadBufCursor;
-use hyper::service::service_fn;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time;
 
+use crate::BoxError;
 use crate::balancer::Timeouts;
 use crate::drain::{Drain, Phase, Watch};
 use crate::headers::Forwarded;
 use crate::listener::Shared;
-use crate::proxy::{self, Client, Protocol};
+use crate::proxy::{self, AnswerBody, Client, Protocol};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -41,11 +43,11 @@ pub(crate) async fn serve(
     let io = Rewound { start, io: TokioIo::new(stream) };
     let forwarded = Forwarded::new(peer, listener.address);
     let address = peer.ip().to_canonical();
-    let client = Arc::new(Client { listener, address, forwarded, protocol });
+    let client = Arc::new(Client { listener, address, forwarded, protocol, timeouts });
     let service = service_fn(move |request| proxy::serve(&client, request));
     let ended = match protocol {
         Protocol::Http1 => {
-            let mut builder = hyper::server::conn::http1::Builder::new();
+            let mut builder = http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(timeouts.client_idle)
@@ -57,10 +59,10 @@ pub(crate) async fn serve(
                 // unread bytes follow the malformed ones.
                 // Accepted while draining already: it still gets the answer it has asked for.
                 .keep_alive(drain.phase() == Phase::Open);
-            drained(builder.serve_connection(io, service), &drain).await
+            drained(builder.serve_connection(io, service).with_upgrades(), &drain).await
         }
         Protocol::Http2 => {
-            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
@@ -105,8 +107,34 @@ async fn first_bytes(stream: &mut TcpStream, drain: &Drain, timeouts: Timeouts) 
     Some((start.freeze(), protocol))
 }
 
+/// A connection that can be told to finish what has begun.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S> Graceful for http1::UpgradeableConnection<Rewound, S>
+where
+    S: HttpService<Incoming, ResBody = AnswerBody> + Unpin,
+    S::Error: Into<BoxError>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
+impl<S> Graceful for http2::Connection<Rewound, S, TokioExecutor>
+where
+    S: HttpService<Incoming, ResBody = AnswerBody>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        Self::graceful_shutdown(self);
+    }
+}
+
 /// Drives `connection`, tells it to finish when the drain begins, and drops it when the drain is aborted.
-async fn drained<C: GracefulConnection>(connection: C, drain: &Drain) -> Result<(), C::Error> {
+async fn drained<C: Graceful>(connection: C, drain: &Drain) -> hyper::Result<()> {
     Drained { connection, watch: drain.watch(), told: false }.await
 }
 
@@ -120,8 +148,8 @@ pin_project! {
     }
 }
 
-impl<C: GracefulConnection> Future for Drained<C> {
-    type Output = Result<(), C::Error>;
+impl<C: Graceful> Future for Drained<C> {
+    type Output = hyper::Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();

@@ -14,7 +14,8 @@
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
-//! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
+//! | `upgrade` | connections that are switched to another protocol, and spliced |
+//! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
 //! | `turns`, `cookies`, `config_error` | weighted turns; stickiness; the one form of error for what is configured |
 //!
@@ -81,6 +82,7 @@ mod target;
 mod target_group;
 mod tcp_target;
 mod turns;
+mod upgrade;
 mod worker;
 
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
@@ -94,7 +96,7 @@ pub use target_group::{
     AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, MinimumHealthy, RegisterOptions, Stickiness, TargetCounters,
     TargetDescription, TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
-pub use tcp_target::{TcpTarget, TcpTargetConfig};
+pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
 
 /// Any error, of a body or of whatever is behind a target.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

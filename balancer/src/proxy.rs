@@ -1,7 +1,6 @@
 //! The way of one request: check, pick, call, and pick again when it did not arrive.
 //!
-//! What is to come has its place here: retries of idempotent requests join `elsewhere`, and an upgrade is negotiated in
-//! `serve` and spliced in `pass_on`.
+//! What is to come has its place here: retries of idempotent requests join `elsewhere`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -16,6 +15,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::balancer::Timeouts;
 use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
@@ -23,6 +23,7 @@ use crate::listener::Shared;
 use crate::routing::{Action, Place};
 use crate::rules::Refusal;
 use crate::target_group::{Asking, InFlight};
+use crate::upgrade::{self, Wish};
 use crate::{Body, BoxError, TargetError, answer, headers, rules};
 
 /// What the requests of one connection have in common.
@@ -32,6 +33,7 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     pub(crate) forwarded: Forwarded,
     pub(crate) protocol: Protocol,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// What a client speaks.
@@ -51,6 +53,7 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
         tracing::debug!(listener = client.listener.name, refusal.reason, "request refused");
         return Answering::own(refused(&request, refusal));
     }
+    let wish = Wish::of(&mut request, fields);
     headers::prepare_request(&mut request, fields, &client.forwarded);
     // The snapshot is not held while the target answers: its guard is released with this function.
     let routes = client.listener.routes.load();
@@ -67,6 +70,13 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
     let Some(claim) = forward.pick(&asking) else {
         return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE));
     };
+    if let Some(wish) = wish
+        && claim.target().upgrades()
+    {
+        wish.express(request.headers_mut());
+        let serving = upgrade::serve(Arc::clone(client), claim, request.map(Body::from), wish);
+        return Answering::Otherwise(serving.boxed());
+    }
     let answer = claim.call(request.map(Body::from));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
 }
@@ -111,7 +121,16 @@ impl Future for Answering {
                     let claim = claim.take().expect("a future is not polled again after it was ready");
                     match answer {
                         Ok(response) => return Poll::Ready(Ok(pass_on(client, claim, response))),
-                        Err(error) => Self::Otherwise(elsewhere(Arc::clone(client), claim, error).boxed()),
+                        Err(error) => {
+                            let client = Arc::clone(client);
+                            let elsewhere = async move {
+                                match elsewhere(claim, error).await {
+                                    Ok((claim, response)) => pass_on(&client, claim, response),
+                                    Err(own) => own,
+                                }
+                            };
+                            Self::Otherwise(elsewhere.boxed())
+                        }
                     }
                 }
             };
@@ -120,7 +139,10 @@ impl Future for Answering {
 }
 
 /// Tries a request that did not reach its target on the others, each once, and answers for what is left.
-async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetError) -> Response<AnswerBody> {
+pub(crate) async fn elsewhere(
+    mut claim: InFlight,
+    mut error: TargetError,
+) -> Result<(InFlight, Response<Body>), Response<AnswerBody>> {
     let mut tried = Vec::new();
     loop {
         claim.count_failure();
@@ -129,7 +151,7 @@ async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetEr
         | TargetError::Overloaded { request: Some(request) }) = error
         else {
             tracing::debug!(target = %claim.id(), error = &error as &dyn std::error::Error, "request failed");
-            return own_answer(status);
+            return Err(own_answer(status));
         };
         tried.push(claim.key());
         let (group, bound) = (claim.group(), claim.take_group_cookies());
@@ -137,21 +159,26 @@ async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetEr
         drop(claim);
         // Bounded: each round tries a target not tried before, of the snapshot of this moment.
         let next = group.and_then(|group| group.pick_other(&tried));
-        let Some(next) = next else { return own_answer(status) };
+        let Some(next) = next else { return Err(own_answer(status)) };
         claim = match bound {
             Some(cookies) => next.with_group_cookies(cookies),
             None => next,
         };
         error = match claim.call(request).await {
-            Ok(response) => return pass_on(&client, claim, response),
+            Ok(response) => return Ok((claim, response)),
             Err(error) => error,
         };
     }
 }
 
-fn pass_on(client: &Client, claim: InFlight, mut response: Response<Body>) -> Response<AnswerBody> {
-    // 101 would hand the connection over to a protocol nobody asked for (`Upgrade` is not forwarded yet), and other
-    // interim answers are no answers.
+/// A target's answer as the client gets it.
+pub(crate) fn pass_on(
+    client: &Client,
+    claim: InFlight,
+    mut response: Response<Body>,
+) -> Response<AnswerBody> {
+    // 101 would hand the connection over to a protocol nobody asked for (a switch that was asked for does not come by
+    // here), and other interim answers are no answers.
     if response.status().is_informational() {
         claim.count_failure();
         return own_answer(StatusCode::BAD_GATEWAY);
@@ -166,7 +193,7 @@ fn pass_on(client: &Client, claim: InFlight, mut response: Response<Body>) -> Re
     response.map(|body| AnswerBody { body, claim: Some(claim) })
 }
 
-fn own_answer(status: StatusCode) -> Response<AnswerBody> {
+pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
     answer::page(status).map(AnswerBody::own)
 }
 
@@ -177,7 +204,7 @@ pub(crate) struct AnswerBody {
 }
 
 impl AnswerBody {
-    fn own(body: Body) -> Self {
+    pub(crate) fn own(body: Body) -> Self {
         Self { body, claim: None }
     }
 }

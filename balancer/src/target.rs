@@ -21,6 +21,12 @@ pub trait Target: Send + Sync + 'static {
     /// client's connection. Dropping the future, or the body of its answer, means that the client has gone.
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>>;
 
+    /// Whether it may answer 101 and then speak another protocol over the same connection. Else `Upgrade` is taken off
+    /// requests to it.
+    fn upgrades(&self) -> bool {
+        false
+    }
+
     /// Address of a target that listens on a socket: health checks then open a connection of their own.
     /// `None` for one in this process.
     fn address(&self) -> Option<SocketAddr> {

@@ -202,7 +202,7 @@ impl TargetGroup {
         }
         async move {
             if let Some(entry) = entry {
-                entry.gone.cancelled().await;
+                entry.core.gone.cancelled().await;
             }
         }
     }
@@ -292,7 +292,7 @@ impl TargetGroup {
         entry.begin_drain();
         let (group, entry) = (self.me.clone(), Arc::clone(entry));
         // Made out here, so that nobody waits for ever when the task is dropped unpolled with its runtime.
-        let gone = entry.gone.clone().drop_guard();
+        let gone = entry.core.gone.clone().drop_guard();
         self.runtime.spawn(async move {
             if tokio::time::timeout(delay, entry.drained()).await.is_err() {
                 tracing::warn!(target = %entry.core.id, in_flight = entry.in_flight(), "deregistration delay ended");

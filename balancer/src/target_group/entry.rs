@@ -17,8 +17,6 @@ use crate::{Body, Target, TargetCounters, TargetError, TargetId};
 pub(crate) struct Entry {
     pub(crate) core: Arc<Core>,
     stripes: Striped<Arc<Stripe>>,
-    /// Cancelled when the target has left the group for good.
-    pub(crate) gone: CancellationToken,
 }
 
 /// What all stripes of a target share. Nothing here is written while requests flow.
@@ -30,6 +28,8 @@ pub(crate) struct Core {
     group: Weak<TargetGroup>,
     draining: AtomicBool,
     drained: Notify,
+    /// Cancelled when the target has left the group for good.
+    pub(super) gone: CancellationToken,
 }
 
 /// Counters that one data-plane thread writes. It lies in an `Arc` of its own so that even the reference count a
@@ -46,7 +46,8 @@ struct Stripe {
 impl Entry {
     pub(crate) fn new(id: TargetId, key: u64, target: Arc<dyn Target>, group: Weak<TargetGroup>) -> Self {
         let (draining, drained) = (AtomicBool::new(false), Notify::new());
-        let core = Arc::new(Core { id, key, target, group, draining, drained });
+        let gone = CancellationToken::new();
+        let core = Arc::new(Core { id, key, target, group, draining, drained, gone });
         let stripes = Striped::new(|| {
             Arc::new(Stripe {
                 core: Arc::clone(&core),
@@ -56,7 +57,7 @@ impl Entry {
                 failures: AtomicU64::new(0),
             })
         });
-        Self { core, stripes, gone: CancellationToken::new() }
+        Self { core, stripes }
     }
 
     /// Claims the target for one request, unless it drains.
@@ -137,6 +138,11 @@ impl InFlight {
     /// The group the target is in, unless it ended.
     pub(crate) fn group(&self) -> Option<Arc<TargetGroup>> {
         self.stripe.core.group.upgrade()
+    }
+
+    /// Resolves when the target has left the group, its time to drain included.
+    pub(crate) async fn gone(&self) {
+        self.stripe.core.gone.cancelled().await;
     }
 
     /// The answer is to bind the client to the target.

@@ -68,7 +68,7 @@ impl Pool {
             .map_err(|error| ConnectError::Refused(error.into()))?;
         // Ends when `sender` and the body of its answer are dropped, or the target closes.
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to target ended");
             }
         });

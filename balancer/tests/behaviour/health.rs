@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use crate::support::{Front, HEALTHY, saying, target, upstream, within};
+use crate::support::{Front, HEALTHY, refusing, saying, target, upstream, within};
 
 fn checked(check: HealthCheckConfig) -> Arc<TargetGroup> {
     TargetGroup::new(TargetGroupConfig { health_check: check, ..TargetGroupConfig::new("checked") })
@@ -124,7 +124,7 @@ async fn targets_over_tcp_are_checked_over_a_connection_of_their_own() {
         })
         .await
     };
-    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (refused, _refusing) = refusing();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let cases = [
         (answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await, TargetState::Healthy, None),

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// No wait of a test is longer: what takes more has hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -200,6 +200,14 @@ where
         }
     });
     address
+}
+
+/// An address that refuses connections for as long as the socket is held: bound, so that nobody else gets it, and not
+/// listening.
+pub(crate) fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    (socket.local_addr().unwrap(), socket)
 }
 
 /// Reads up to the empty line; `None` at the end of the connection.
