@@ -14,6 +14,7 @@
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
+//! | `retry` | the way of a request that may be sent more than once |
 //! | `upgrade` | connections that are switched to another protocol, and spliced |
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
@@ -75,6 +76,7 @@ mod headers;
 mod health;
 mod listener;
 mod proxy;
+mod retry;
 mod routing;
 mod rules;
 mod stripe;
@@ -88,13 +90,14 @@ mod worker;
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;
 pub use config_error::ConfigError;
-pub use health::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
+pub use health::{GrpcMatcher, HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
 pub use listener::{Listener, ListenerConfig};
 pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
-    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, MinimumHealthy, RegisterOptions, Stickiness, TargetCounters,
-    TargetDescription, TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
+    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, MinimumHealthy, OutlierDetection,
+    RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription, TargetGroup,
+    TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
 pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
 

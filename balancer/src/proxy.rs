@@ -1,6 +1,6 @@
-//! The way of one request: check, pick, call, and pick again when it did not arrive.
+//! The way of one request: check, route, pick, call, and pick again when it did not arrive.
 //!
-//! What is to come has its place here: retries of idempotent requests join `elsewhere`.
+//! What is not the rule leaves this way for one of its own: `upgrade`, `retry`, and waiting for a target.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::routing::{Action, Place};
 use crate::rules::Refusal;
 use crate::target_group::{Asking, InFlight};
 use crate::upgrade::{self, Wish};
-use crate::{Body, BoxError, TargetError, answer, headers, rules};
+use crate::{Body, BoxError, TargetError, TargetGroup, answer, headers, retry, rules};
 
 /// What the requests of one connection have in common.
 pub(crate) struct Client {
@@ -67,9 +67,22 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
         }
     };
     let asking = Asking { headers: request.headers(), client: client.address };
-    let Some(claim) = forward.pick(&asking) else {
-        return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE));
-    };
+    match forward.pick(&asking) {
+        Ok(claim) => proceed(client, claim, request, wish),
+        Err(Some(group)) if group.holds() => {
+            Answering::Otherwise(wait(Arc::clone(client), group, request, wish).boxed())
+        }
+        Err(_) => Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE)),
+    }
+}
+
+/// Sends a request to the target that was picked for it.
+fn proceed(
+    client: &Arc<Client>,
+    claim: InFlight,
+    mut request: Request<Incoming>,
+    wish: Option<Wish>,
+) -> Answering {
     if let Some(wish) = wish
         && claim.target().upgrades()
     {
@@ -77,8 +90,30 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
         let serving = upgrade::serve(Arc::clone(client), claim, request.map(Body::from), wish);
         return Answering::Otherwise(serving.boxed());
     }
+    if let Some(retry) = claim.retry()
+        && retry::may_repeat(&request, retry)
+    {
+        let retry = Arc::clone(retry);
+        return Answering::Otherwise(retry::serve(Arc::clone(client), claim, request, retry).boxed());
+    }
     let answer = claim.call(request.map(Body::from));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
+}
+
+/// Holds a request until there is a target, within the group's limits.
+async fn wait(
+    client: Arc<Client>,
+    group: Arc<TargetGroup>,
+    request: Request<Incoming>,
+    wish: Option<Wish>,
+) -> Response<AnswerBody> {
+    // A copy, because a body cannot be looked at by two threads and what is awaited must be able to move between them.
+    let headers = request.headers().clone();
+    let asking = Asking { headers: &headers, client: client.address };
+    let Some(claim) = group.wait(&asking).await else { return own_answer(StatusCode::SERVICE_UNAVAILABLE) };
+    drop(group);
+    let Ok(response) = proceed(&client, claim, request, wish).await;
+    response
 }
 
 fn refused<B>(request: &Request<B>, refusal: Refusal) -> Response<AnswerBody> {
@@ -145,7 +180,7 @@ pub(crate) async fn elsewhere(
 ) -> Result<(InFlight, Response<Body>), Response<AnswerBody>> {
     let mut tried = Vec::new();
     loop {
-        claim.count_failure();
+        claim.count_error(&error);
         let status = answer::status_of(&error, claim.target().address().is_none());
         let (TargetError::Unreached { request: Some(request), .. }
         | TargetError::Overloaded { request: Some(request) }) = error
@@ -154,16 +189,9 @@ pub(crate) async fn elsewhere(
             return Err(own_answer(status));
         };
         tried.push(claim.key());
-        let (group, bound) = (claim.group(), claim.take_group_cookies());
-        // Give the failed target back before the next is claimed: it may be waiting to drain.
-        drop(claim);
         // Bounded: each round tries a target not tried before, of the snapshot of this moment.
-        let next = group.and_then(|group| group.pick_other(&tried));
-        let Some(next) = next else { return Err(own_answer(status)) };
-        claim = match bound {
-            Some(cookies) => next.with_group_cookies(cookies),
-            None => next,
-        };
+        let Some(next) = claim.give_up(&tried) else { return Err(own_answer(status)) };
+        claim = next;
         error = match claim.call(request).await {
             Ok(response) => return Ok((claim, response)),
             Err(error) => error,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::{Body, BoxError};
+use crate::{Body, BoxError, ProtocolVersion};
 
 /// Where a request can go: a handler task in this process, or an HTTP server over TCP ([`TcpTarget`]).
 ///
@@ -25,6 +25,11 @@ pub trait Target: Send + Sync + 'static {
     /// requests to it.
     fn upgrades(&self) -> bool {
         false
+    }
+
+    /// What it speaks; for health checks of a target that has an address.
+    fn protocol_version(&self) -> ProtocolVersion {
+        ProtocolVersion::Http1
     }
 
     /// Address of a target that listens on a socket: health checks then open a connection of their own.

@@ -7,13 +7,17 @@ mod algorithm;
 mod attributes;
 mod description;
 mod entry;
+mod hold;
 mod members;
+mod outliers;
+mod retry;
 mod slow_start;
 mod usable;
 
 use std::fmt;
 use std::future::Future;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -29,7 +33,13 @@ pub use attributes::{DEFAULT_DEREGISTRATION_DELAY, MinimumHealthy, Stickiness, T
 pub use description::{TargetCounters, TargetDescription, TargetState};
 use entry::Entry;
 pub(crate) use entry::{Core, InFlight};
+pub use hold::HoldPolicy;
 use members::{Member, Members};
+use outliers::Ejections;
+pub use outliers::OutlierDetection;
+use retry::Budget;
+pub(crate) use retry::Retry;
+pub use retry::RetryPolicy;
 pub(crate) use usable::Asking;
 use usable::Usable;
 
@@ -91,6 +101,9 @@ pub struct TargetGroup {
     /// The usable targets. Requests read it, only [`TargetGroup::publish`] writes it.
     usable: ArcSwap<Usable>,
     turn: Turn,
+    budget: Arc<Budget>,
+    /// Requests that wait for a target.
+    held: AtomicUsize,
     members: Mutex<Members>,
     changes: watch::Sender<u64>,
     /// Where health checks and drains run.
@@ -111,6 +124,8 @@ impl TargetGroup {
             arn: config.arn,
             usable: ArcSwap::default(),
             turn: Turn::default(),
+            budget: Arc::default(),
+            held: AtomicUsize::new(0),
             members: Mutex::new(Members::new(config.attributes, config.health_check)),
             changes: watch::Sender::new(0),
             runtime,
@@ -137,6 +152,9 @@ impl TargetGroup {
     pub fn set_attributes(&self, attributes: TargetGroupAttributes) {
         let mut members = self.members();
         members.attributes = attributes;
+        for member in members.iter() {
+            self.watch_failures(&member.entry, &members);
+        }
         self.publish(&members);
     }
 
@@ -175,11 +193,19 @@ impl TargetGroup {
             let replaced = members.active(&id).map(|member| Arc::clone(&member.entry));
             let key = members.next_key();
             let entry = Arc::new(Entry::new(id, key, target, self.me.clone()));
+            self.watch_failures(&entry, &members);
             let checker = self.checker(&entry, &members.health_check);
             let health = Health::new(options.initial, checker.is_some());
             let usable = health.state().is_usable();
             let weight = options.weight.clamp(*WEIGHTS.start(), *WEIGHTS.end());
-            members.insert(Member { entry, health, checker, weight, ramp: None });
+            members.insert(Member {
+                entry,
+                health,
+                checker,
+                weight,
+                ramp: None,
+                ejections: Ejections::default(),
+            });
             if usable {
                 self.begin_ramp(&mut members, key);
             }
@@ -265,6 +291,26 @@ impl TargetGroup {
         }
     }
 
+    fn watch_failures(&self, entry: &Entry, members: &Members) {
+        let after = members.attributes.outlier_detection.consecutive_failures;
+        entry.core.eject_after.store(after, Ordering::Relaxed);
+    }
+
+    /// Sets a target aside that failed as many requests in a row as it may.
+    pub(crate) fn eject(&self, key: u64) {
+        let mut members = self.members();
+        let Some(length) = members.eject(key) else { return };
+        tracing::warn!(group = self.name, key, ?length, "target ejected for failing requests");
+        self.publish(&members);
+        let group = self.me.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(length).await;
+            if let Some(group) = group.upgrade() {
+                group.publish(&group.members());
+            }
+        });
+    }
+
     /// Gives targets in slow start the share of this moment. False if there is none left.
     fn advance_ramps(&self) -> bool {
         let mut members = self.members();
@@ -309,7 +355,13 @@ impl TargetGroup {
     /// Makes `members` what requests see. Called with the lock held, so that snapshots follow each other in order.
     fn publish(&self, members: &Members) {
         let (targets, weights) = members.usable();
-        self.usable.store(Arc::new(Usable::new(targets, &weights, &self.turn, &members.attributes)));
+        self.usable.store(Arc::new(Usable::new(
+            targets,
+            &weights,
+            &self.turn,
+            &self.budget,
+            &members.attributes,
+        )));
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -20,7 +20,7 @@ use hyper::client::conn::http1::SendRequest;
 use crate::stripe::Striped;
 use crate::{Body, ConfigError, Target, TargetError};
 pub(crate) use body::UpstreamBody;
-use body::{Held, Progress, WatchedBody};
+use body::{Held, LimitedBody, Progress, WatchedBody};
 use http2::Multiplexed;
 use pool::{Pool, Taken};
 
@@ -59,6 +59,9 @@ pub struct TcpTargetConfig {
     /// Longest time without a byte in either direction while a request is under way. Before the answer has begun: 504;
     /// after: the client's connection is aborted. ALB: 60 s.
     pub idle_timeout: Duration,
+    /// Longest time from a request's arrival to the last byte of its answer, an upgraded connection's life not included.
+    /// Before the answer has begun: 504; after: the client's connection is aborted. ALB has none, and so it is `None`.
+    pub total_timeout: Option<Duration>,
     /// How long a connection without a request is kept for the next. Less than the keep-alive timeout of common servers
     /// (Node.js closes after 5 s), because a request that meets a closing connection may be lost: 4 s.
     pub keep_alive: Duration,
@@ -72,6 +75,7 @@ impl Default for TcpTargetConfig {
             protocol: ProtocolVersion::default(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            total_timeout: None,
             keep_alive: Duration::from_secs(4),
             max_idle: 256,
         }
@@ -82,6 +86,8 @@ impl Default for TcpTargetConfig {
 #[derive(Debug)]
 pub struct TcpTarget {
     address: SocketAddr,
+    protocol: ProtocolVersion,
+    total_timeout: Option<Duration>,
     pools: Pools,
 }
 
@@ -100,24 +106,33 @@ impl TcpTarget {
                 Pools::Http2(Striped::new(|| Arc::new(Multiplexed::new(address, config))))
             }
         };
-        Self { address, pools }
+        let TcpTargetConfig { protocol, total_timeout, .. } = config;
+        Self { address, protocol, total_timeout, pools }
     }
 }
 
 impl Target for TcpTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
         // The pool of this thread: a connection is driven by the runtime it was opened in.
-        match &self.pools {
+        let answer = match &self.pools {
             Pools::Http1(pools) => exchange(Arc::clone(pools.here()), request).boxed(),
             Pools::Http2(pools) => {
                 let (request, progress) = watched(request);
                 http2::exchange(Arc::clone(pools.here()), request, progress).boxed()
             }
+        };
+        match self.total_timeout {
+            None => answer,
+            Some(timeout) => within(timeout, answer).boxed(),
         }
     }
 
     fn upgrades(&self) -> bool {
         matches!(self.pools, Pools::Http1(_))
+    }
+
+    fn protocol_version(&self) -> ProtocolVersion {
+        self.protocol
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -155,6 +170,21 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
         }
         SendError::Target(error) => *error,
     })
+}
+
+/// Ends an exchange that takes longer in all.
+async fn within(
+    timeout: Duration,
+    answer: BoxFuture<'static, Result<Response<Body>, TargetError>>,
+) -> Result<Response<Body>, TargetError> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let response =
+        tokio::time::timeout_at(deadline, answer).await.map_err(|_elapsed| TargetError::Timeout)??;
+    // A body that has ended already needs no end set to it.
+    if response.body().is_end_stream() {
+        return Ok(response);
+    }
+    Ok(response.map(|body| Body::boxed(LimitedBody::new(body, deadline, timeout))))
 }
 
 /// The request with, if it has a body, its progress to be seen.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::matcher::Matcher;
+use super::matcher::{GrpcMatcher, Matcher};
 use crate::ConfigError;
 
 /// ELB: `HealthCheckIntervalSeconds`, 30 for HTTP.
@@ -72,6 +72,8 @@ pub struct HealthCheckConfig {
     pub unhealthy_threshold: u32,
     /// Statuses that are success.
     pub matcher: Matcher,
+    /// Of targets that speak gRPC: status codes that are success.
+    pub grpc_matcher: GrpcMatcher,
 }
 
 impl Default for HealthCheckConfig {
@@ -86,6 +88,7 @@ impl Default for HealthCheckConfig {
             healthy_threshold: DEFAULT_HEALTHY_THRESHOLD,
             unhealthy_threshold: DEFAULT_UNHEALTHY_THRESHOLD,
             matcher: Matcher::default(),
+            grpc_matcher: GrpcMatcher::default(),
         }
     }
 }
@@ -97,7 +100,7 @@ impl HealthCheckConfig {
     }
 
     /// Reads settings given as text, as tags and labels have them: `enabled`, `protocol`, `path`, `port`, `interval`,
-    /// `timeout`, `healthy-threshold`, `unhealthy-threshold`, `matcher`. What is not given has its default, but a
+    /// `timeout`, `healthy-threshold`, `unhealthy-threshold`, `matcher`, `grpc-matcher`. What is not given has its default, but a
     /// timeout that is not given is at most half the interval.
     ///
     /// # Errors
@@ -164,10 +167,13 @@ struct Wire {
     matcher: Option<WireMatcher>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
 struct WireMatcher {
-    http_code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_code: Option<String>,
 }
 
 impl Wire {
@@ -202,10 +208,11 @@ impl Wire {
             "unhealthy-threshold" => {
                 self.unhealthy_threshold_count = parse("UnhealthyThresholdCount", value, "from 2 to 10")?;
             }
-            "matcher" => self.matcher = Some(WireMatcher { http_code: value.to_owned() }),
+            "matcher" => self.matcher.get_or_insert_default().http_code = Some(value.to_owned()),
+            "grpc-matcher" => self.matcher.get_or_insert_default().grpc_code = Some(value.to_owned()),
             _ => {
                 let allowed = "one of enabled, protocol, path, port, interval, timeout, healthy-threshold, \
-                               unhealthy-threshold, matcher";
+                               unhealthy-threshold, matcher, grpc-matcher";
                 return Err(ConfigError::new("health check setting", name, allowed));
             }
         }
@@ -258,6 +265,7 @@ impl TryFrom<Wire> for HealthCheckConfig {
             .unwrap_or(default.interval);
         let timeout = seconds("HealthCheckTimeoutSeconds", wire.health_check_timeout_seconds)?
             .unwrap_or_else(|| default.timeout.min(interval / 2));
+        let matcher = wire.matcher.unwrap_or_default();
         let config = Self {
             enabled: wire.health_check_enabled.unwrap_or(default.enabled),
             protocol: wire.health_check_protocol.unwrap_or(default.protocol),
@@ -267,7 +275,8 @@ impl TryFrom<Wire> for HealthCheckConfig {
             timeout,
             healthy_threshold: wire.healthy_threshold_count.unwrap_or(default.healthy_threshold),
             unhealthy_threshold: wire.unhealthy_threshold_count.unwrap_or(default.unhealthy_threshold),
-            matcher: wire.matcher.map_or(Ok(default.matcher), |matcher| matcher.http_code.parse())?,
+            matcher: matcher.http_code.map_or(Ok(default.matcher), |codes| codes.parse())?,
+            grpc_matcher: matcher.grpc_code.map_or(Ok(default.grpc_matcher), |codes| codes.parse())?,
         };
         config.validate()?;
         Ok(config)
@@ -285,7 +294,10 @@ impl From<HealthCheckConfig> for Wire {
             health_check_timeout_seconds: Some(config.timeout.as_secs_f64()),
             healthy_threshold_count: Some(config.healthy_threshold),
             unhealthy_threshold_count: Some(config.unhealthy_threshold),
-            matcher: Some(WireMatcher { http_code: config.matcher.to_string() }),
+            matcher: Some(WireMatcher {
+                http_code: Some(config.matcher.to_string()),
+                grpc_code: Some(config.grpc_matcher.to_string()),
+            }),
         }
     }
 }

@@ -97,14 +97,15 @@ impl Forward {
         }
     }
 
-    /// The target whose turn it is, claimed. `None`: there is none. As on ALB another group does not step in.
-    pub(crate) fn pick(&self, asking: &Asking<'_>) -> Option<InFlight> {
+    /// The target whose turn it is, claimed. Else the group that has none, if one was chosen: as on ALB another group does
+    /// not step in.
+    pub(crate) fn pick(&self, asking: &Asking<'_>) -> Result<InFlight, Option<Arc<TargetGroup>>> {
         match &self.0 {
-            Kind::One(group) => group.pick(asking),
+            Kind::One(group) => group.pick(asking).ok_or_else(|| Some(Arc::clone(group))),
             Kind::Weighted(weighted) => {
-                let chosen = weighted.choose(asking)?;
-                let claim = chosen.group.pick(asking)?;
-                Some(match &chosen.cookies {
+                let chosen = weighted.choose(asking).ok_or(None)?;
+                let claim = chosen.group.pick(asking).ok_or_else(|| Some(Arc::clone(&chosen.group)))?;
+                Ok(match &chosen.cookies {
                     Some(cookies) => claim.with_group_cookies(Arc::clone(cookies)),
                     None => claim,
                 })

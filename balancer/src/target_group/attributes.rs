@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::AlgorithmType;
+use super::hold::HoldPolicy;
+use super::outliers::OutlierDetection;
+use super::retry::RetryPolicy;
 use crate::ConfigError;
 use crate::routing::STICKINESS;
 
@@ -47,6 +50,12 @@ pub struct TargetGroupAttributes {
     pub stickiness: Option<Stickiness>,
     /// `target_group_health.unhealthy_state_routing.*`: with fewer healthy targets than this, requests go to all.
     pub minimum_healthy: MinimumHealthy,
+    /// `coracle.retry.*`: what is sent again after a target failed.
+    pub retry: RetryPolicy,
+    /// `coracle.hold.*`: what waits while there is no target.
+    pub hold: HoldPolicy,
+    /// `coracle.outlier_detection.*`: which targets are set aside for failing.
+    pub outlier_detection: OutlierDetection,
 }
 
 /// What binds a client to the target its first request went to.
@@ -88,6 +97,9 @@ impl Default for TargetGroupAttributes {
             algorithm: AlgorithmType::default(),
             stickiness: None,
             minimum_healthy: MinimumHealthy { count: 1, percentage: None },
+            retry: RetryPolicy::default(),
+            hold: HoldPolicy::default(),
+            outlier_detection: OutlierDetection::default(),
         }
     }
 }
@@ -130,6 +142,9 @@ impl TargetGroupAttributes {
             ]),
             None => {}
         }
+        pairs.extend(self.retry.pairs());
+        pairs.extend(self.hold.pairs());
+        pairs.extend(self.outlier_detection.pairs());
         pairs
     }
 }
@@ -213,6 +228,15 @@ impl Text {
                 };
             }
             _ => {
+                let attributes = &mut self.attributes;
+                if attributes.retry.set(key, value)?
+                    || attributes.hold.set(key, value)?
+                    || attributes.outlier_detection.set(key, value)?
+                {
+                    return Ok(());
+                }
+                let ours =
+                    RetryPolicy::KEYS.into_iter().chain(HoldPolicy::KEYS).chain(OutlierDetection::KEYS);
                 let allowed = [
                     DEREGISTRATION_DELAY,
                     SLOW_START,
@@ -225,7 +249,8 @@ impl Text {
                     MINIMUM_COUNT,
                     MINIMUM_PERCENTAGE,
                 ];
-                return Err(ConfigError::new("Attributes", key, format!("one of {}", allowed.join(", "))));
+                let allowed = allowed.into_iter().chain(ours).collect::<Vec<_>>().join(", ");
+                return Err(ConfigError::new("Attributes", key, format!("one of {allowed}")));
             }
         }
         Ok(())
@@ -252,130 +277,18 @@ impl Text {
     }
 }
 
+/// A whole number within limits.
+pub(super) fn number(key: &str, value: &str, limits: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    let allowed = || format!("a number from {} to {}", limits.start(), limits.end());
+    let number = whole(value).and_then(|number| u32::try_from(number).ok());
+    let number = number.filter(|number| limits.contains(number));
+    number.ok_or_else(|| ConfigError::new(key.to_owned(), value, allowed()))
+}
+
 /// Digits only: `parse` alone would take "+5".
 fn whole(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<TargetGroupAttributes, ConfigError> {
-        TargetGroupAttributes::from_pairs(pairs.iter().copied())
-    }
-
-    #[test]
-    fn defaults_are_elbs() {
-        let attributes = read(&[]).unwrap();
-        assert_eq!(attributes, TargetGroupAttributes::default());
-        let pairs = attributes.to_pairs();
-        for pair in [
-            ("deregistration_delay.timeout_seconds", "300"),
-            ("slow_start.duration_seconds", "0"),
-            ("load_balancing.algorithm.type", "round_robin"),
-            ("stickiness.enabled", "false"),
-        ] {
-            assert!(pairs.iter().any(|(key, value)| (*key, value.as_str()) == pair), "{pair:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_back() {
-        let all: [&[(&str, &str)]; 4] = [
-            &[],
-            &[("stickiness.enabled", "true"), ("stickiness.lb_cookie.duration_seconds", "604800")],
-            &[
-                ("stickiness.enabled", "true"),
-                ("stickiness.type", "app_cookie"),
-                ("stickiness.app_cookie.cookie_name", "session"),
-                ("stickiness.app_cookie.duration_seconds", "1"),
-            ],
-            &[
-                ("slow_start.duration_seconds", "900"),
-                ("load_balancing.algorithm.type", "weighted_random"),
-                ("deregistration_delay.timeout_seconds", "0"),
-                ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50"),
-            ],
-        ];
-        for pairs in all {
-            let attributes = read(pairs).unwrap();
-            let written = attributes.to_pairs();
-            let again = written.iter().map(|(key, value)| (*key, value.as_str()));
-            assert_eq!(TargetGroupAttributes::from_pairs(again).unwrap(), attributes);
-        }
-    }
-
-    #[test]
-    fn errors_name_the_key_and_what_is_allowed() {
-        let cases: [(&[(&str, &str)], &str); 12] = [
-            (
-                &[("deregistration_delay.timeout_seconds", "3601")],
-                "deregistration_delay.timeout_seconds: \"3601\" is not seconds from 0 to 3600",
-            ),
-            (
-                &[("slow_start.duration_seconds", "29")],
-                "slow_start.duration_seconds: \"29\" is not 0 (off) or seconds from 30 to 900",
-            ),
-            (
-                &[("slow_start.duration_seconds", "+30")],
-                "slow_start.duration_seconds: \"+30\" is not 0 (off) or seconds from 30 to 900",
-            ),
-            (
-                &[("load_balancing.algorithm.type", "fastest")],
-                "load_balancing.algorithm.type: \"fastest\" is not one of round_robin, \
-                 least_outstanding_requests, weighted_random, power_of_two_choices, maglev",
-            ),
-            (
-                &[
-                    ("slow_start.duration_seconds", "30"),
-                    ("load_balancing.algorithm.type", "least_outstanding_requests"),
-                ],
-                "slow_start.duration_seconds: \"30\" is not 0 with load_balancing.algorithm.type \
-                 least_outstanding_requests",
-            ),
-            (&[("stickiness.enabled", "yes")], "stickiness.enabled: \"yes\" is not true or false"),
-            (
-                &[("stickiness.type", "source_ip")],
-                "stickiness.type: \"source_ip\" is not lb_cookie or app_cookie",
-            ),
-            (
-                &[("stickiness.lb_cookie.duration_seconds", "0")],
-                "stickiness.lb_cookie.duration_seconds: \"0\" is not seconds from 1 to 604800",
-            ),
-            (
-                &[("stickiness.app_cookie.cookie_name", "AWSALBTGX")],
-                "stickiness.app_cookie.cookie_name: \"AWSALBTGX\" is not a cookie name that does not begin \
-                 with AWSALB",
-            ),
-            (
-                &[("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")],
-                "stickiness.app_cookie.cookie_name: \"\" is not a cookie name, which stickiness.type \
-                 app_cookie needs",
-            ),
-            (
-                &[(MINIMUM_PERCENTAGE, "101")],
-                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage: \"101\" is \
-                 not off or a number from 1 to 100",
-            ),
-            (
-                &[(MINIMUM_COUNT, "0")],
-                "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count: \"0\" is not a \
-                 number from 1",
-            ),
-        ];
-        for (pairs, message) in cases {
-            assert_eq!(read(pairs).unwrap_err().to_string(), message);
-        }
-        let unknown = read(&[("slow_start", "1")]).unwrap_err().to_string();
-        assert!(unknown.starts_with("Attributes: \"slow_start\" is not one of deregistration_delay."));
-    }
-
-    #[test]
-    fn the_larger_minimum_counts() {
-        let minimum = |count, percentage| MinimumHealthy { count, percentage }.of(10);
-        assert_eq!(minimum(1, None), 1);
-        assert_eq!(minimum(1, Some(25)), 3);
-        assert_eq!(minimum(4, Some(25)), 4);
-    }
-}
+mod tests;

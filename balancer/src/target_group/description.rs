@@ -64,6 +64,10 @@ pub struct TargetDescription {
     pub reason: Option<&'static str>,
     /// The reason in words, for example `Health checks failed with these codes: [500]`.
     pub description: Option<String>,
+    /// Whether it is set aside for failing requests ([`OutlierDetection`](crate::OutlierDetection)).
+    pub ejected: bool,
+    /// How often it was.
+    pub ejections: u32,
     /// What it has done so far.
     pub counters: TargetCounters,
 }
@@ -86,4 +90,6 @@ pub struct TargetCounters {
     pub responses_5xx: u64,
     /// Requests it did not answer: not reached, overloaded, timed out or malformed.
     pub failures: u64,
+    /// Of the requests those that had reached another target before.
+    pub retries: u64,
 }

@@ -1,6 +1,6 @@
 //! One registered target: its counters, and the hand-over between requests that arrive and a drain that begins.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::TargetGroup;
+use super::retry::Retry;
 use crate::cookies::SetCookies;
 use crate::stripe::Striped;
 use crate::{Body, Target, TargetCounters, TargetError, TargetId};
@@ -19,7 +20,7 @@ pub(crate) struct Entry {
     stripes: Striped<Arc<Stripe>>,
 }
 
-/// What all stripes of a target share. Nothing here is written while requests flow.
+/// What all stripes of a target share. Nothing here is written while requests flow and succeed.
 pub(crate) struct Core {
     pub(crate) id: TargetId,
     /// Unique in the group: an id may be registered anew while its predecessor drains.
@@ -28,6 +29,10 @@ pub(crate) struct Core {
     group: Weak<TargetGroup>,
     draining: AtomicBool,
     drained: Notify,
+    /// Requests in a row that it answered with 5xx or not at all.
+    failures_in_row: AtomicU32,
+    /// After so many of them the group is told; 0: never.
+    pub(super) eject_after: AtomicU32,
     /// Cancelled when the target has left the group for good.
     pub(super) gone: CancellationToken,
 }
@@ -41,13 +46,16 @@ struct Stripe {
     /// By the first digit of the status, 1xx at index 0; anything past 5xx counts as 5xx.
     responses: [AtomicU64; 5],
     failures: AtomicU64,
+    retries: AtomicU64,
 }
 
 impl Entry {
     pub(crate) fn new(id: TargetId, key: u64, target: Arc<dyn Target>, group: Weak<TargetGroup>) -> Self {
         let (draining, drained) = (AtomicBool::new(false), Notify::new());
         let gone = CancellationToken::new();
-        let core = Arc::new(Core { id, key, target, group, draining, drained, gone });
+        let (failures_in_row, eject_after) = Default::default();
+        let core =
+            Arc::new(Core { id, key, target, group, draining, drained, failures_in_row, eject_after, gone });
         let stripes = Striped::new(|| {
             Arc::new(Stripe {
                 core: Arc::clone(&core),
@@ -55,6 +63,7 @@ impl Entry {
                 requests: AtomicU64::new(0),
                 responses: Default::default(),
                 failures: AtomicU64::new(0),
+                retries: AtomicU64::new(0),
             })
         });
         Self { core, stripes }
@@ -66,7 +75,7 @@ impl Entry {
         // Announce first, look second; `begin_drain` stores first and sums second. All four are SeqCst, so either
         // this request sees the flag, or the drain sees this request: none slips in after "nothing in flight".
         stripe.in_flight.fetch_add(1, Ordering::SeqCst);
-        let claim = InFlight { stripe, target_cookies: None, group_cookies: None };
+        let claim = InFlight { stripe, target_cookies: None, group_cookies: None, retry: None };
         if claim.stripe.core.draining.load(Ordering::SeqCst) {
             return None; // dropping the claim takes the announcement back
         }
@@ -107,6 +116,7 @@ impl Entry {
             responses_4xx: responses(3),
             responses_5xx: responses(4),
             failures: self.sum(|stripe| stripe.failures.load(Ordering::Relaxed)),
+            retries: self.sum(|stripe| stripe.retries.load(Ordering::Relaxed)),
         }
     }
 
@@ -120,6 +130,7 @@ pub(crate) struct InFlight {
     stripe: Arc<Stripe>,
     target_cookies: Option<Arc<SetCookies>>,
     group_cookies: Option<Arc<SetCookies>>,
+    retry: Option<Arc<Retry>>,
 }
 
 impl InFlight {
@@ -157,9 +168,27 @@ impl InFlight {
         self
     }
 
-    /// What binds the client to the group, for a claim on another of its targets.
-    pub(crate) fn take_group_cookies(&mut self) -> Option<Arc<SetCookies>> {
-        self.group_cookies.take()
+    /// Requests to the group may be sent more than once.
+    pub(super) fn with_retry(mut self, retry: Arc<Retry>) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// How this request may be sent more than once, if at all.
+    pub(crate) fn retry(&self) -> Option<&Arc<Retry>> {
+        self.retry.as_ref()
+    }
+
+    /// Gives the target back and claims another one that was not tried yet.
+    pub(crate) fn give_up(mut self, tried: &[u64]) -> Option<Self> {
+        let (group, cookies) = (self.group()?, self.group_cookies.take());
+        // Given back before the next is claimed: it may be waiting to drain.
+        drop(self);
+        let next = group.pick_other(tried)?;
+        Some(match cookies {
+            Some(cookies) => next.with_group_cookies(cookies),
+            None => next,
+        })
     }
 
     /// Binds the client as far as stickiness is on.
@@ -179,10 +208,45 @@ impl InFlight {
     pub(crate) fn count_response(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.stripe.responses[class].fetch_add(1, Ordering::Relaxed);
+        if status.is_server_error() {
+            self.note_failure();
+        } else if self.stripe.core.failures_in_row.load(Ordering::Relaxed) != 0 {
+            // Looked at first: it is a cache line that all threads read.
+            self.stripe.core.failures_in_row.store(0, Ordering::Relaxed);
+        }
     }
 
+    /// Counts a request without an answer.
+    pub(crate) fn count_error(&self, error: &TargetError) {
+        self.stripe.failures.fetch_add(1, Ordering::Relaxed);
+        // A target that says it is full has not failed.
+        if !matches!(error, TargetError::Overloaded { .. }) {
+            self.note_failure();
+        }
+    }
+
+    /// Counts an answer that makes no sense.
     pub(crate) fn count_failure(&self) {
         self.stripe.failures.fetch_add(1, Ordering::Relaxed);
+        self.note_failure();
+    }
+
+    /// The request had reached another target before.
+    pub(crate) fn count_retry(&self) {
+        self.stripe.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_failure(&self) {
+        let core = &self.stripe.core;
+        let row = core.failures_in_row.fetch_add(1, Ordering::Relaxed) + 1;
+        // Told once in a row of so many, whichever thread counted the last.
+        let after = core.eject_after.load(Ordering::Relaxed);
+        if after != 0
+            && row.is_multiple_of(after)
+            && let Some(group) = self.group()
+        {
+            group.eject(core.key);
+        }
     }
 }
 

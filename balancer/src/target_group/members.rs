@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
 use super::attributes::TargetGroupAttributes;
 use super::description::{TargetDescription, TargetState};
 use super::entry::Entry;
+use super::outliers::Ejections;
 use super::slow_start::{self, Ramp};
 use crate::TargetId;
 use crate::health::{Health, HealthCheckConfig, Outcome};
@@ -20,6 +22,7 @@ pub(super) struct Member {
     /// 1 to 256.
     pub(super) weight: u32,
     pub(super) ramp: Option<Ramp>,
+    pub(super) ejections: Ejections,
 }
 
 impl Member {
@@ -46,6 +49,8 @@ impl Member {
             state: self.health.state(),
             reason: self.health.reason(),
             description: self.health.description(),
+            ejected: self.ejections.is_ejected(),
+            ejections: self.ejections.total,
             counters: self.entry.counters(),
         }
     }
@@ -136,6 +141,10 @@ impl Members {
             self.iter().filter(|member| wanted(member.health.state())).collect::<Vec<_>>()
         };
         let mut usable = with(&TargetState::is_usable);
+        // They are never all of them, but the others may have left or become unhealthy since: then better those than none.
+        if usable.iter().any(|member| !member.ejections.is_ejected()) {
+            usable.retain(|member| !member.ejections.is_ejected());
+        }
         let found_unhealthy = self.iter().any(|member| member.health.state() == TargetState::Unhealthy);
         if found_unhealthy {
             let all = with(&|state| state != TargetState::Draining);
@@ -151,6 +160,17 @@ impl Members {
             (true, Some(ramp)) => member.weight * ramp.share(),
         };
         (usable.iter().map(|member| Arc::clone(&member.entry)).collect(), usable.iter().map(weight).collect())
+    }
+
+    /// Ejects a target, unless it is already, or too many are. Tells for how long.
+    pub(super) fn eject(&mut self, key: u64) -> Option<Duration> {
+        let detection = self.attributes.outlier_detection;
+        let usable: Vec<_> = self.iter().filter(|member| member.health.state().is_usable()).collect();
+        let ejected = usable.iter().filter(|member| member.ejections.is_ejected()).count();
+        let most = detection.most_of(usable.len());
+        let member = self.by_key.get_mut(&key)?;
+        let may = ejected < most && member.health.state().is_usable() && !member.ejections.is_ejected();
+        may.then(|| member.ejections.begin(&detection))
     }
 
     /// Begins the ramp of a target that has just become usable. "Newly registered targets enter slow start mode only when

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use super::algorithm::{Algorithm, Field, Turn};
 use super::attributes::{Stickiness, TargetGroupAttributes};
 use super::entry::{Entry, InFlight};
+use super::retry::{Budget, Retry};
 use crate::cookies::{self, SetCookies, Token};
 
 /// What of a request a choice among targets may depend on.
@@ -25,6 +26,7 @@ pub(super) struct Usable {
     /// `None`: there is no target.
     algorithm: Option<Box<dyn Algorithm>>,
     sticky: Option<Box<Sticky>>,
+    retry: Option<Arc<Retry>>,
 }
 
 struct Sticky {
@@ -42,43 +44,42 @@ impl Usable {
         targets: Vec<Arc<Entry>>,
         weights: &[u32],
         turn: &Turn,
+        budget: &Arc<Budget>,
         attributes: &TargetGroupAttributes,
     ) -> Self {
         let field = Field { targets: &targets, weights, turn };
         let algorithm = (!targets.is_empty()).then(|| attributes.algorithm.make(&field));
         let sticky =
             attributes.stickiness.as_ref().map(|stickiness| Box::new(Sticky::new(stickiness, &targets)));
-        Self { targets, algorithm, sticky }
+        let policy = attributes.retry;
+        let retry = (policy.attempts > 0).then(|| Arc::new(Retry { policy, budget: Arc::clone(budget) }));
+        Self { targets, algorithm, sticky, retry }
     }
 
     /// The target whose turn it is, or the one this client is bound to. `None`: no target is usable, or the chosen one
     /// began to drain after this snapshot was made.
     pub(super) fn pick(&self, asking: &Asking<'_>) -> Option<InFlight> {
-        match &self.sticky {
-            None => self.targets[self.turn(asking)?].enter(),
-            Some(sticky) => {
-                let bound = sticky.bound(asking.headers);
-                let chosen = match bound {
-                    Some(index) => index,
-                    None => self.turn(asking)?,
-                };
-                let claim = self.targets[chosen].enter()?;
-                Some(claim.with_target_cookies(Arc::clone(&sticky.set[chosen])))
-            }
-        }
+        let bound = self.sticky.as_ref().and_then(|sticky| sticky.bound(asking.headers));
+        self.enter(match bound {
+            Some(index) => index,
+            None => self.turn(asking)?,
+        })
     }
 
     fn turn(&self, asking: &Asking<'_>) -> Option<usize> {
         Some(self.algorithm.as_ref()?.pick(&self.targets, asking.client))
     }
 
-    /// Claims the target at `index` outside of its turn.
+    /// Claims the target at `index`.
     pub(super) fn enter(&self, index: usize) -> Option<InFlight> {
-        let claim = self.targets[index].enter()?;
-        Some(match &self.sticky {
-            Some(sticky) => claim.with_target_cookies(Arc::clone(&sticky.set[index])),
-            None => claim,
-        })
+        let mut claim = self.targets[index].enter()?;
+        if let Some(sticky) = &self.sticky {
+            claim = claim.with_target_cookies(Arc::clone(&sticky.set[index]));
+        }
+        if let Some(retry) = &self.retry {
+            claim = claim.with_retry(Arc::clone(retry));
+        }
+        Some(claim)
     }
 }
 

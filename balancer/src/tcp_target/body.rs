@@ -145,3 +145,45 @@ impl http_body::Body for WatchedBody {
         self.body.size_hint()
     }
 }
+
+/// The body of an answer that has to end by a deadline.
+pub(super) struct LimitedBody {
+    body: Body,
+    timeout: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the answer did not end within {0:?}")]
+struct TooLong(Duration);
+
+impl LimitedBody {
+    pub(super) fn new(body: Body, deadline: Instant, timeout: Duration) -> Self {
+        Self { body, timeout, deadline: Box::pin(tokio::time::sleep_until(deadline)) }
+    }
+}
+
+impl http_body::Body for LimitedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // Looked at first: a body that always has a frame ready would never come to it otherwise.
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            self.body = Body::empty();
+            return Poll::Ready(Some(Err(TooLong(self.timeout).into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use coracle_balancer::{Body, ProtocolVersion, Target, TcpTarget, TcpTargetConfig};
+use coracle_balancer::{
+    Body, HealthCheckConfig, ProtocolVersion, RegisterOptions, Target, TargetGroup, TargetGroupConfig,
+    TargetState, TcpTarget, TcpTargetConfig,
+};
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -197,4 +200,52 @@ async fn a_target_that_says_nothing_costs_a_504_and_one_that_is_no_http2_a_502()
     .await;
     let front = Front::with_workers(1, group([("only", speaking(ProtocolVersion::Http2, garbage))]));
     assert_eq!(front.get("/").await.status(), 502);
+}
+
+/// The state of a target after its first two checks, with this gRPC status and message as the answer to each.
+async fn checked(status: &'static str, message: &'static [u8], path: &str, codes: &str) -> TargetState {
+    let (address, _) = server(move |request| async move {
+        assert_eq!(
+            (request.method().as_str(), &request.headers()["content-type"]),
+            ("POST", &"application/grpc".parse().unwrap())
+        );
+        let trailers: HeaderMap =
+            [("grpc-status".parse().unwrap(), HeaderValue::from_static(status))].into_iter().collect();
+        let frames = [Frame::data(Bytes::from_static(message)), Frame::trailers(trailers)];
+        let frames = futures_util::stream::iter(frames.map(Ok::<_, Infallible>));
+        Response::new(Body::boxed(StreamBody::new(frames)))
+    })
+    .await;
+    let settings = [("interval", "0.1"), ("timeout", "0.09"), ("path", path), ("grpc-matcher", codes)];
+    let health_check = HealthCheckConfig::from_settings(settings).unwrap();
+    let group = TargetGroup::new(TargetGroupConfig { health_check, ..TargetGroupConfig::new("grpc") });
+    let mut changes = group.changes();
+    group.register("task", speaking(ProtocolVersion::Grpc, address), RegisterOptions::default());
+    loop {
+        match group.targets()[0].state {
+            TargetState::Initial => within(changes.changed()).await.unwrap(),
+            state => return state,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_target_is_checked_by_a_call_and_its_status() {
+    let unimplemented = checked("12", b"", "/AWS.ALB/healthcheck", "12").await;
+    assert_eq!(unimplemented, TargetState::Healthy);
+    assert_eq!(checked("14", b"", "/AWS.ALB/healthcheck", "12").await, TargetState::Unhealthy);
+    let health = "/grpc.health.v1.Health/Check";
+    assert_eq!(checked("0", b"\0\0\0\0\x02\x08\x01", health, "0").await, TargetState::Healthy);
+    assert_eq!(checked("0", b"\0\0\0\0\x02\x08\x02", health, "0").await, TargetState::Unhealthy);
+}
+
+#[tokio::test]
+async fn an_http2_target_is_checked_over_http2() {
+    let (address, _) = server(|_| async { Response::new(Body::full("ok")) }).await;
+    let group = TargetGroup::new(TargetGroupConfig::new("h2"));
+    let mut changes = group.changes();
+    group.register("task", speaking(ProtocolVersion::Http2, address), RegisterOptions::default());
+    while group.targets()[0].state != TargetState::Healthy {
+        within(changes.changed()).await.unwrap();
+    }
 }

@@ -9,6 +9,7 @@ mod forwarding;
 mod health;
 mod http2_targets;
 mod protocols;
+mod retries;
 mod routing;
 mod rules;
 mod smuggling;
