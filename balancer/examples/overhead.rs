@@ -60,7 +60,7 @@ fn balancer(address: SocketAddr, targets: Vec<Arc<dyn Target>>) -> Result<(), Bo
             group.register(index.to_string(), target, RegisterOptions::new(TargetState::Healthy));
         }
         let balancer = Balancer::start(BalancerConfig::default())?;
-        let listener = balancer.listen(ListenerConfig { name: "web".to_owned(), address }, group)?;
+        let listener = balancer.listen(ListenerConfig::new("web", address), group)?;
         eprintln!("Serving on http://{}", listener.local_addr());
         tokio::signal::ctrl_c().await?;
         Ok(())

@@ -155,6 +155,8 @@ impl Balancer {
         let shared = Arc::new(Shared {
             name: config.name,
             address,
+            speaks: config.protocol.into(),
+            proxy_protocol: config.proxy_protocol,
             routes: ArcSwap::from_pointee(routes.into()),
             drain: Drain::new(),
             tasks: TaskTracker::new(),

@@ -13,16 +13,17 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
+use tokio_rustls::TlsAcceptor;
 
-use crate::BoxError;
 use crate::balancer::Timeouts;
 use crate::drain::{Drain, Phase, Watch};
 use crate::headers::Forwarded;
 use crate::listener::Shared;
 use crate::proxy::{self, AnswerBody, Client, Protocol};
+use crate::{BoxError, layer4, proxy_protocol};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,14 +35,60 @@ const MAX_STREAMS: u32 = 128;
 /// Serves `stream` until the client leaves, an error, or the end of the drain.
 pub(crate) async fn serve(
     mut stream: TcpStream,
-    peer: SocketAddr,
+    mut peer: SocketAddr,
     listener: Arc<Shared>,
     timeouts: Timeouts,
 ) {
+    if listener.proxy_protocol {
+        let header = proxy_protocol::read(&mut stream);
+        match soon(header, &listener.drain, timeouts).await {
+            Some(Some(ends)) => peer = ends.source,
+            Some(None) => {}
+            None => return,
+        }
+    }
+    match (&listener.speaks.tls, listener.speaks.http) {
+        (None, true) => {
+            let Some((start, protocol)) = first_bytes(&mut stream, &listener.drain, timeouts).await else {
+                return;
+            };
+            http(Rewound::new(start, stream), protocol, "http", peer, listener, timeouts).await;
+        }
+        (None, false) => layer4::serve(stream, peer, &listener).await,
+        // In a box: else every connection without TLS would be as large as one with it.
+        (Some(_), _) => Box::pin(over_tls(stream, peer, listener, timeouts)).await,
+    }
+}
+
+async fn over_tls(stream: TcpStream, peer: SocketAddr, listener: Arc<Shared>, timeouts: Timeouts) {
+    let Some(tls) = &listener.speaks.tls else { return };
+    let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
+    let Some(mut stream) = soon(handshake, &listener.drain, timeouts).await else { return };
+    if !listener.speaks.http {
+        return layer4::serve(stream, peer, &listener).await;
+    }
+    // What was agreed on counts; a client that agreed on nothing may speak either.
+    let (start, protocol) = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        (Bytes::new(), Protocol::Http2)
+    } else {
+        let Some(start) = first_bytes(&mut stream, &listener.drain, timeouts).await else { return };
+        start
+    };
+    http(Rewound::new(start, stream), protocol, "https", peer, listener, timeouts).await;
+}
+
+async fn http<I>(
+    io: Rewound<I>,
+    protocol: Protocol,
+    scheme: &'static str,
+    peer: SocketAddr,
+    listener: Arc<Shared>,
+    timeouts: Timeouts,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let drain = listener.drain.clone();
-    let Some((start, protocol)) = first_bytes(&mut stream, &drain, timeouts).await else { return };
-    let io = Rewound { start, io: TokioIo::new(stream) };
-    let forwarded = Forwarded::new(peer, listener.address);
+    let forwarded = Forwarded::new(peer, listener.address, scheme);
     let address = peer.ip().to_canonical();
     let client = Arc::new(Client { listener, address, forwarded, protocol, timeouts });
     let service = service_fn(move |request| proxy::serve(&client, request));
@@ -78,7 +125,11 @@ pub(crate) async fn serve(
 }
 
 /// Reads until it is clear which protocol the client speaks. `None`: it left, or said nothing in time.
-async fn first_bytes(stream: &mut TcpStream, drain: &Drain, timeouts: Timeouts) -> Option<(Bytes, Protocol)> {
+async fn first_bytes(
+    stream: &mut (impl AsyncRead + Unpin),
+    drain: &Drain,
+    timeouts: Timeouts,
+) -> Option<(Bytes, Protocol)> {
     let mut start = BytesMut::with_capacity(PREFACE.len());
     let read = async {
         loop {
@@ -94,17 +145,28 @@ async fn first_bytes(stream: &mut TcpStream, drain: &Drain, timeouts: Timeouts) 
             }
         }
     };
-    let protocol = {
-        let mut read = pin!(time::timeout(timeouts.client_idle, read));
-        tokio::select! {
-            biased;
-            protocol = &mut read => protocol,
-            // The request of a client that has just connected is probably on its way.
-            () = drain.begun() => time::timeout(timeouts.first_byte_in_drain, read).await.ok()?,
-        }
-    };
-    let protocol = protocol.ok()?.ok()?;
+    let protocol = soon(read, drain, timeouts).await?;
     Some((start.freeze(), protocol))
+}
+
+/// What a client does before its first request: within the idle timeout, and less while the listener drains. `None`: it
+/// did not, or something else.
+async fn soon<T>(begin: impl Future<Output = io::Result<T>>, drain: &Drain, timeouts: Timeouts) -> Option<T> {
+    let mut begin = pin!(time::timeout(timeouts.client_idle, begin));
+    let begun = tokio::select! {
+        biased;
+        begun = &mut begin => begun,
+        // The request of a client that has just connected is probably on its way.
+        () = drain.begun() => time::timeout(timeouts.first_byte_in_drain, begin).await.ok()?,
+    };
+    match begun {
+        Ok(Ok(begun)) => Some(begun),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "connection ended before its first request");
+            None
+        }
+        Err(_elapsed) => None,
+    }
 }
 
 /// A connection that can be told to finish what has begun.
@@ -112,8 +174,9 @@ trait Graceful: Future<Output = hyper::Result<()>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<S> Graceful for http1::UpgradeableConnection<Rewound, S>
+impl<I, S> Graceful for http1::UpgradeableConnection<Rewound<I>, S>
 where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<Incoming, ResBody = AnswerBody> + Unpin,
     S::Error: Into<BoxError>,
 {
@@ -122,8 +185,9 @@ where
     }
 }
 
-impl<S> Graceful for http2::Connection<Rewound, S, TokioExecutor>
+impl<I, S> Graceful for http2::Connection<Rewound<I>, S, TokioExecutor>
 where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService<Incoming, ResBody = AnswerBody>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -175,14 +239,20 @@ impl<C: Graceful> Future for Drained<C> {
 
 pin_project! {
     /// A socket with the bytes that were read from it already in front.
-    struct Rewound {
+    struct Rewound<I> {
         start: Bytes,
         #[pin]
-        io: TokioIo<TcpStream>,
+        io: TokioIo<I>,
     }
 }
 
-impl hyper::rt::Read for Rewound {
+impl<I> Rewound<I> {
+    fn new(start: Bytes, io: I) -> Self {
+        Self { start, io: TokioIo::new(io) }
+    }
+}
+
+impl<I: AsyncRead> hyper::rt::Read for Rewound<I> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -199,7 +269,7 @@ impl hyper::rt::Read for Rewound {
     }
 }
 
-impl hyper::rt::Write for Rewound {
+impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.project().io.poll_write(cx, buf)
     }

@@ -19,15 +19,17 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     client: HeaderValue,
+    pub(crate) scheme: &'static str,
     port: HeaderValue,
 }
 
 impl Forwarded {
-    pub(crate) fn new(client: SocketAddr, local: SocketAddr) -> Self {
+    pub(crate) fn new(client: SocketAddr, local: SocketAddr, scheme: &'static str) -> Self {
         // An IPv4 client of an IPv6 socket is still an IPv4 client.
         let client = client.ip().to_canonical().to_string();
         Self {
             client: HeaderValue::try_from(client).expect("an address is printed in visible ASCII"),
+            scheme,
             port: HeaderValue::from(local.port()),
         }
     }
@@ -58,7 +60,7 @@ pub(crate) fn prepare_request<B>(request: &mut Request<B>, fields: Fields, forwa
         forwarded.client.clone()
     };
     headers.insert(X_FORWARDED_FOR, client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme));
     headers.insert(X_FORWARDED_PORT, forwarded.port.clone());
     *request.version_mut() = Version::HTTP_11;
 }

@@ -15,6 +15,8 @@
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
 //! | `retry` | the way of a request that may be sent more than once |
+//! | `tls`, `proxy_protocol` | certificates; who a connection is from, told by or to a proxy |
+//! | `layer4` | connections that are passed on as they are |
 //! | `upgrade` | connections that are switched to another protocol, and spliced |
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
@@ -50,7 +52,7 @@
 //!
 //! let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() })?;
 //! let address = "127.0.0.1:0".parse()?;
-//! let listener = balancer.listen(ListenerConfig { name: "web".to_owned(), address }, group)?;
+//! let listener = balancer.listen(ListenerConfig::new("web", address), group)?;
 //! println!("Serving on http://{}", listener.local_addr());
 //!
 //! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -74,8 +76,10 @@ mod drain;
 mod fields;
 mod headers;
 mod health;
+mod layer4;
 mod listener;
 mod proxy;
+mod proxy_protocol;
 mod retry;
 mod routing;
 mod rules;
@@ -83,6 +87,7 @@ mod stripe;
 mod target;
 mod target_group;
 mod tcp_target;
+mod tls;
 mod turns;
 mod upgrade;
 mod worker;
@@ -91,7 +96,8 @@ pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook
 pub use body::Body;
 pub use config_error::ConfigError;
 pub use health::{GrpcMatcher, HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
-pub use listener::{Listener, ListenerConfig};
+pub use listener::{Listener, ListenerConfig, ListenerProtocol};
+pub use proxy_protocol::ProxyProtocol;
 pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
@@ -100,6 +106,7 @@ pub use target_group::{
     TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
 pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
+pub use tls::{Certificate, CertificateError, Certificates};
 
 /// Any error, of a body or of whatever is behind a target.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

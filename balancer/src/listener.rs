@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 
 use crate::drain::Drain;
+use crate::tls::Certificates;
 use crate::{BalancerError, Routes};
 
 /// Connections the kernel holds for us while we are busy; it caps this to `net.core.somaxconn`.
@@ -24,6 +26,52 @@ pub struct ListenerConfig {
     pub name: String,
     /// Where to listen; port 0 picks a free one.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ListenerProtocol,
+    /// Each connection begins with a PROXY protocol header, version 1 or 2, that tells the client's address; one without
+    /// is closed. Only for a listener that none but such a proxy can reach.
+    pub proxy_protocol: bool,
+}
+
+impl ListenerConfig {
+    /// HTTP, from clients themselves.
+    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+        Self { name: name.into(), address, protocol: ListenerProtocol::Http, proxy_protocol: false }
+    }
+}
+
+/// What a listener speaks, in ELBv2's words.
+#[derive(Clone, Debug, Default)]
+pub enum ListenerProtocol {
+    /// `HTTP`: HTTP/1.1, and HTTP/2 with prior knowledge.
+    #[default]
+    Http,
+    /// `HTTPS`: TLS with HTTP/2 or HTTP/1.1 inside, as the client chooses by ALPN.
+    Https(Certificates),
+    /// `TCP`: connections are passed on as they are.
+    Tcp,
+    /// `TLS`: what is inside is passed on as it is.
+    Tls(Certificates),
+}
+
+/// [`ListenerProtocol`] as connections need it.
+#[derive(Debug)]
+pub(crate) struct Speaks {
+    /// HTTP, else connections are passed on.
+    pub(crate) http: bool,
+    pub(crate) tls: Option<ArcSwap<ServerConfig>>,
+}
+
+impl From<ListenerProtocol> for Speaks {
+    fn from(protocol: ListenerProtocol) -> Self {
+        let (http, certificates) = match protocol {
+            ListenerProtocol::Http => (true, None),
+            ListenerProtocol::Https(certificates) => (true, Some(certificates)),
+            ListenerProtocol::Tcp => (false, None),
+            ListenerProtocol::Tls(certificates) => (false, Some(certificates)),
+        };
+        Self { http, tls: certificates.map(|certificates| ArcSwap::new(certificates.server_config(http))) }
+    }
 }
 
 /// A port the balancer listens on. A cheap handle: dropping it does not close the port, [`Listener::close`] and
@@ -38,6 +86,8 @@ pub struct Listener {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
+    pub(crate) speaks: Speaks,
+    pub(crate) proxy_protocol: bool,
     pub(crate) routes: ArcSwap<Routes>,
     pub(crate) drain: Drain,
     /// The accept loops and connections.
@@ -63,6 +113,14 @@ impl Listener {
     /// The rules requests are treated by.
     pub fn routes(&self) -> Arc<Routes> {
         self.shared.routes.load_full()
+    }
+
+    /// Makes TLS handshakes with other certificates from now on. False: it speaks no TLS.
+    pub fn set_certificates(&self, certificates: &Certificates) -> bool {
+        let speaks = &self.shared.speaks;
+        let Some(tls) = &speaks.tls else { return false };
+        tls.store(certificates.server_config(speaks.http));
+        true
     }
 
     /// Whether it was closed and all its connections have ended.

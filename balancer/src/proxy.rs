@@ -61,7 +61,7 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
         Action::Forward(forward) => forward,
         Action::FixedResponse(fixed) => return Answering::own(fixed.response().map(AnswerBody::own)),
         Action::Redirect(redirect) => {
-            let place = Place { protocol: "http", port: client.listener.address.port() };
+            let place = Place { protocol: client.forwarded.scheme, port: client.listener.address.port() };
             let response = redirect.response(&request, place).map(|response| response.map(AnswerBody::own));
             return Answering::own(response.unwrap_or_else(|| own_answer(StatusCode::BAD_REQUEST)));
         }

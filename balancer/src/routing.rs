@@ -125,6 +125,11 @@ impl Routes {
         self.rules.iter().find(matches).map_or(&self.default, |rule| &rule.action)
     }
 
+    /// The action when no rule matches.
+    pub(crate) fn default_action(&self) -> &Action {
+        &self.default
+    }
+
     /// The target groups requests can be forwarded to, each as often as an action names it.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<TargetGroup>> {
         let actions = self.rules.iter().map(|rule| &rule.action).chain([&self.default]);

@@ -9,8 +9,8 @@ use super::algorithm::AlgorithmType;
 use super::hold::HoldPolicy;
 use super::outliers::OutlierDetection;
 use super::retry::RetryPolicy;
-use crate::ConfigError;
 use crate::routing::STICKINESS;
+use crate::{ConfigError, ProxyProtocol};
 
 /// ELB's `deregistration_delay.timeout_seconds`: 300 s.
 pub const DEFAULT_DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
@@ -31,6 +31,8 @@ const STICKINESS_TYPE: &str = "stickiness.type";
 const LB_COOKIE_DURATION: &str = "stickiness.lb_cookie.duration_seconds";
 const APP_COOKIE_NAME: &str = "stickiness.app_cookie.cookie_name";
 const APP_COOKIE_DURATION: &str = "stickiness.app_cookie.duration_seconds";
+const PROXY_PROTOCOL_V2: &str = "proxy_protocol_v2.enabled";
+const PROXY_PROTOCOL_V1: &str = "coracle.proxy_protocol_v1.enabled";
 const MINIMUM_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
 const MINIMUM_PERCENTAGE: &str =
     "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
@@ -50,6 +52,9 @@ pub struct TargetGroupAttributes {
     pub stickiness: Option<Stickiness>,
     /// `target_group_health.unhealthy_state_routing.*`: with fewer healthy targets than this, requests go to all.
     pub minimum_healthy: MinimumHealthy,
+    /// `proxy_protocol_v2.enabled`, `coracle.proxy_protocol_v1.enabled`: connections that are passed on begin with the
+    /// client's address. Off by default, and of no meaning for HTTP, which has `X-Forwarded-For`.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `coracle.retry.*`: what is sent again after a target failed.
     pub retry: RetryPolicy,
     /// `coracle.hold.*`: what waits while there is no target.
@@ -97,6 +102,7 @@ impl Default for TargetGroupAttributes {
             algorithm: AlgorithmType::default(),
             stickiness: None,
             minimum_healthy: MinimumHealthy { count: 1, percentage: None },
+            proxy_protocol: None,
             retry: RetryPolicy::default(),
             hold: HoldPolicy::default(),
             outlier_detection: OutlierDetection::default(),
@@ -128,6 +134,8 @@ impl TargetGroupAttributes {
             (ALGORITHM, self.algorithm.as_str().to_owned()),
             (STICKINESS_ENABLED, self.stickiness.is_some().to_string()),
             (MINIMUM_COUNT, self.minimum_healthy.count.to_string()),
+            (PROXY_PROTOCOL_V2, (self.proxy_protocol == Some(ProxyProtocol::V2)).to_string()),
+            (PROXY_PROTOCOL_V1, (self.proxy_protocol == Some(ProxyProtocol::V1)).to_string()),
             (MINIMUM_PERCENTAGE, percentage.map_or_else(|| "off".to_owned(), |part| part.to_string())),
         ];
         match &self.stickiness {
@@ -214,6 +222,17 @@ impl Text {
                 let name = !reserved && http::HeaderName::from_str(value).is_ok();
                 self.app_name = Some(name.then(|| value.into()).ok_or_else(|| wrong(allowed))?);
             }
+            PROXY_PROTOCOL_V2 | PROXY_PROTOCOL_V1 => {
+                let version = if key == PROXY_PROTOCOL_V2 { ProxyProtocol::V2 } else { ProxyProtocol::V1 };
+                let current = &mut self.attributes.proxy_protocol;
+                match value.parse().map_err(|_| wrong("true or false"))? {
+                    true if current.is_some_and(|other| other != version) => {
+                        return Err(wrong("false while the other version of the PROXY protocol is enabled"));
+                    }
+                    true => *current = Some(version),
+                    false => *current = current.filter(|other| *other != version),
+                }
+            }
             MINIMUM_COUNT => {
                 let count = value.parse().ok().filter(|count| *count > 0);
                 self.attributes.minimum_healthy.count = count.ok_or_else(|| wrong("a number from 1"))?;
@@ -246,6 +265,8 @@ impl Text {
                     LB_COOKIE_DURATION,
                     APP_COOKIE_NAME,
                     APP_COOKIE_DURATION,
+                    PROXY_PROTOCOL_V2,
+                    PROXY_PROTOCOL_V1,
                     MINIMUM_COUNT,
                     MINIMUM_PERCENTAGE,
                 ];

@@ -103,7 +103,7 @@ async fn registering_an_id_again_replaces_the_target() {
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_can_be_told_apart() {
     let front = Front::new(group([]));
-    let taken = ListenerConfig { name: "second".to_owned(), address: front.address() };
+    let taken = ListenerConfig::new("second", front.address());
     let other = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() }).unwrap();
     let error = other.listen(taken.clone(), group([])).unwrap_err();
     assert!(matches!(error, BalancerError::PortInUse { address } if address == front.address()), "{error:?}");

@@ -135,7 +135,7 @@ impl Front {
 }
 
 pub(crate) fn any_port() -> ListenerConfig {
-    ListenerConfig { name: "test".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    ListenerConfig::new("test", SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 /// What came back over a connection until it ended.

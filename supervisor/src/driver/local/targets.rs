@@ -60,7 +60,7 @@ impl Targets {
         if let Some(listener) = &*listener {
             return Ok(listener.local_addr());
         }
-        let config = ListenerConfig { name: group.name.clone(), address };
+        let config = ListenerConfig::new(group.name.clone(), address);
         let bound =
             self.balancer.listen(config, Arc::clone(&known.balanced)).map_err(|error| match error {
                 BalancerError::PortInUse { address } => PublishError::PortInUse(address),
