@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::Routes;
 use crate::drain::Drain;
+use crate::limits::Limiter;
 use crate::listener::{self, Listener, ListenerConfig, Shared};
 use crate::worker::{self, Command, Workers};
 
@@ -157,6 +158,10 @@ impl Balancer {
             address,
             speaks: config.protocol.into(),
             proxy_protocol: config.proxy_protocol,
+            x_forwarded_for: config.x_forwarded_for,
+            forwarded: config.forwarded,
+            limiter: ArcSwapOption::new(Limiter::new(config.limits)),
+            access_log: config.access_log,
             routes: ArcSwap::from_pointee(routes.into()),
             drain: Drain::new(),
             tasks: TaskTracker::new(),

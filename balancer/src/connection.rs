@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::Incoming;
@@ -15,12 +16,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time;
+use tokio::time::{self, Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::balancer::Timeouts;
 use crate::drain::{Drain, Phase, Watch};
 use crate::headers::Forwarded;
+use crate::limits::Connected;
 use crate::listener::Shared;
 use crate::proxy::{self, AnswerBody, Client, Protocol};
 use crate::{BoxError, layer4, proxy_protocol};
@@ -47,20 +49,35 @@ pub(crate) async fn serve(
             None => return,
         }
     }
+    // Before anything is read or agreed on: refusing is to cost less than serving.
+    let limited = match &*listener.limiter.load() {
+        None => None,
+        Some(limiter) => match limiter.connect(peer.ip().to_canonical()) {
+            Some(connected) => Some(Arc::new(connected)),
+            None => return,
+        },
+    };
     match (&listener.speaks.tls, listener.speaks.http) {
         (None, true) => {
             let Some((start, protocol)) = first_bytes(&mut stream, &listener.drain, timeouts).await else {
                 return;
             };
-            http(Rewound::new(start, stream), protocol, "http", peer, listener, timeouts).await;
+            let io = Rewound::new(start, stream, timeouts);
+            http(io, protocol, "http", peer, listener, limited, timeouts).await;
         }
         (None, false) => layer4::serve(stream, peer, &listener).await,
         // In a box: else every connection without TLS would be as large as one with it.
-        (Some(_), _) => Box::pin(over_tls(stream, peer, listener, timeouts)).await,
+        (Some(_), _) => Box::pin(over_tls(stream, peer, listener, limited, timeouts)).await,
     }
 }
 
-async fn over_tls(stream: TcpStream, peer: SocketAddr, listener: Arc<Shared>, timeouts: Timeouts) {
+async fn over_tls(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Shared>,
+    limited: Option<Arc<Connected>>,
+    timeouts: Timeouts,
+) {
     let Some(tls) = &listener.speaks.tls else { return };
     let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
     let Some(mut stream) = soon(handshake, &listener.drain, timeouts).await else { return };
@@ -74,7 +91,8 @@ async fn over_tls(stream: TcpStream, peer: SocketAddr, listener: Arc<Shared>, ti
         let Some(start) = first_bytes(&mut stream, &listener.drain, timeouts).await else { return };
         start
     };
-    http(Rewound::new(start, stream), protocol, "https", peer, listener, timeouts).await;
+    let io = Rewound::new(start, stream, timeouts);
+    http(io, protocol, "https", peer, listener, limited, timeouts).await;
 }
 
 async fn http<I>(
@@ -83,14 +101,21 @@ async fn http<I>(
     scheme: &'static str,
     peer: SocketAddr,
     listener: Arc<Shared>,
+    limited: Option<Arc<Connected>>,
     timeouts: Timeouts,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let drain = listener.drain.clone();
-    let forwarded = Forwarded::new(peer, listener.address, scheme);
+    let forwarded = Forwarded::new(peer, &listener, scheme);
+    let limits = limited.as_ref().map(|limited| limited.limits());
+    let header_bytes = limits.and_then(|limits| limits.header_bytes);
+    let header_bytes = header_bytes.map_or(MAX_HEADER_BLOCK, |bytes| bytes as usize);
+    let header_fields = limits.and_then(|limits| limits.header_fields);
     let address = peer.ip().to_canonical();
-    let client = Arc::new(Client { listener, address, forwarded, protocol, timeouts });
+    let watched = limited.is_some() || listener.access_log.is_some();
+    let client = Client { listener, peer, address, forwarded, protocol, timeouts, limited, watched };
+    let client = Arc::new(client);
     let service = service_fn(move |request| proxy::serve(&client, request));
     let ended = match protocol {
         Protocol::Http1 => {
@@ -98,7 +123,7 @@ async fn http<I>(
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(timeouts.client_idle)
-                .max_header_size(MAX_HEADER_BLOCK)
+                .max_header_size(header_bytes)
                 // A half-closed client counts as gone: only so is a target's work for nobody cancelled.
                 .half_close(false)
                 .writev(true)
@@ -106,6 +131,10 @@ async fn http<I>(
                 // unread bytes follow the malformed ones.
                 // Accepted while draining already: it still gets the answer it has asked for.
                 .keep_alive(drain.phase() == Phase::Open);
+            // Set only where it is asked for: hyper then allocates what it else keeps on the stack.
+            if let Some(fields) = header_fields {
+                builder.max_headers(fields as usize);
+            }
             drained(builder.serve_connection(io, service).with_upgrades(), &drain).await
         }
         Protocol::Http2 => {
@@ -113,7 +142,7 @@ async fn http<I>(
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(u32::try_from(MAX_HEADER_BLOCK).unwrap_or(u32::MAX))
+                .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
                 // Without a ping a client that lost its network would hold its streams for ever.
                 .keep_alive_interval(timeouts.client_idle);
             drained(builder.serve_connection(io, service), &drain).await
@@ -243,13 +272,34 @@ pin_project! {
         start: Bytes,
         #[pin]
         io: TokioIo<I>,
+        patience: Duration,
+        // Armed when the client takes nothing of what is written to it: most take everything at once.
+        stalled: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<I> Rewound<I> {
-    fn new(start: Bytes, io: I) -> Self {
-        Self { start, io: TokioIo::new(io) }
+    fn new(start: Bytes, io: I, timeouts: Timeouts) -> Self {
+        Self { start, io: TokioIo::new(io), patience: timeouts.client_idle, stalled: None }
     }
+}
+
+/// Passes on what became of a write, but for a client that has taken nothing for as long as it may.
+fn unless_stalled<T>(
+    written: Poll<io::Result<T>>,
+    stalled: &mut Option<Pin<Box<Sleep>>>,
+    patience: Duration,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<T>> {
+    if written.is_ready() {
+        if stalled.is_some() {
+            *stalled = None;
+        }
+        return written;
+    }
+    let sleep = stalled.get_or_insert_with(|| Box::pin(time::sleep(patience)));
+    ready!(sleep.as_mut().poll(cx));
+    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl<I: AsyncRead> hyper::rt::Read for Rewound<I> {
@@ -271,7 +321,8 @@ impl<I: AsyncRead> hyper::rt::Read for Rewound<I> {
 
 impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write(cx, buf)
+        let this = self.project();
+        unless_stalled(this.io.poll_write(cx, buf), this.stalled, *this.patience, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -291,6 +342,7 @@ impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write_vectored(cx, bufs)
+        let this = self.project();
+        unless_stalled(this.io.poll_write_vectored(cx, bufs), this.stalled, *this.patience, cx)
     }
 }

@@ -17,6 +17,7 @@
 //! | `retry` | the way of a request that may be sent more than once |
 //! | `tls`, `proxy_protocol` | certificates; who a connection is from, told by or to a proxy |
 //! | `layer4` | connections that are passed on as they are |
+//! | `limits`, `access_log`, `metrics` | what clients may ask for; what can be seen of requests (`attached` to answers) |
 //! | `upgrade` | connections that are switched to another protocol, and spliced |
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain`, `stripe` | a message's body; telling tasks to finish; state that each thread has to itself |
@@ -66,7 +67,9 @@
 //! # }
 //! ```
 
+mod access_log;
 mod answer;
+mod attached;
 mod balancer;
 mod body;
 mod config_error;
@@ -77,7 +80,9 @@ mod fields;
 mod headers;
 mod health;
 mod layer4;
+mod limits;
 mod listener;
+mod metrics;
 mod proxy;
 mod proxy_protocol;
 mod retry;
@@ -92,18 +97,22 @@ mod turns;
 mod upgrade;
 mod worker;
 
+pub use access_log::{AccessLog, AccessLogFormat};
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;
 pub use config_error::ConfigError;
+pub use headers::HeaderPolicy;
 pub use health::{GrpcMatcher, HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
+pub use limits::{Limits, Rate};
 pub use listener::{Listener, ListenerConfig, ListenerProtocol};
+pub use metrics::prometheus;
 pub use proxy_protocol::ProxyProtocol;
 pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
-    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, MinimumHealthy, OutlierDetection,
-    RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription, TargetGroup,
-    TargetGroupAttributes, TargetGroupConfig, TargetState,
+    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, LatencyHistogram, MinimumHealthy,
+    OutlierDetection, RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription,
+    TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
 pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
 pub use tls::{Certificate, CertificateError, Certificates};

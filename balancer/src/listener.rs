@@ -5,12 +5,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::drain::Drain;
+use crate::headers::HeaderPolicy;
+use crate::limits::{Limiter, Limits};
 use crate::tls::Certificates;
 use crate::{BalancerError, Routes};
 
@@ -31,12 +34,29 @@ pub struct ListenerConfig {
     /// Each connection begins with a PROXY protocol header, version 1 or 2, that tells the client's address; one without
     /// is closed. Only for a listener that none but such a proxy can reach.
     pub proxy_protocol: bool,
+    /// What is done about `X-Forwarded-For`: ALB's `routing.http.xff_header_processing.mode`, `append` by default.
+    pub x_forwarded_for: HeaderPolicy,
+    /// What is done about `Forwarded` (RFC 7239): `preserve` by default, as on ALB, which does not know it.
+    pub forwarded: HeaderPolicy,
+    /// What clients may ask for. By default nothing is limited but headers.
+    pub limits: Limits,
+    /// Where a line is written for each request.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 impl ListenerConfig {
     /// HTTP, from clients themselves.
     pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
-        Self { name: name.into(), address, protocol: ListenerProtocol::Http, proxy_protocol: false }
+        Self {
+            name: name.into(),
+            address,
+            protocol: ListenerProtocol::Http,
+            proxy_protocol: false,
+            x_forwarded_for: HeaderPolicy::Append,
+            forwarded: HeaderPolicy::Preserve,
+            limits: Limits::default(),
+            access_log: None,
+        }
     }
 }
 
@@ -88,6 +108,11 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) speaks: Speaks,
     pub(crate) proxy_protocol: bool,
+    pub(crate) x_forwarded_for: HeaderPolicy,
+    pub(crate) forwarded: HeaderPolicy,
+    /// Looked at once per connection.
+    pub(crate) limiter: ArcSwapOption<Limiter>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
     pub(crate) routes: ArcSwap<Routes>,
     pub(crate) drain: Drain,
     /// The accept loops and connections.
@@ -113,6 +138,12 @@ impl Listener {
     /// The rules requests are treated by.
     pub fn routes(&self) -> Arc<Routes> {
         self.shared.routes.load_full()
+    }
+
+    /// Lets connections in by other limits from now on. Those that are open keep the limits they came under, and what they
+    /// take is not counted against the new ones.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.limiter.store(Limiter::new(limits));
     }
 
     /// Makes TLS handshakes with other certificates from now on. False: it speaks no TLS.

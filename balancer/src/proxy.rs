@@ -3,7 +3,7 @@
 //! What is not the rule leaves this way for one of its own: `upgrade`, `retry`, and waiting for a target.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,13 +12,16 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::access_log::{Came, Pending};
+use crate::attached::Attached;
 use crate::balancer::Timeouts;
 use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
+use crate::limits::{Connected, LimitedBody};
 use crate::listener::Shared;
 use crate::routing::{Action, Place};
 use crate::rules::Refusal;
@@ -29,11 +32,29 @@ use crate::{Body, BoxError, TargetError, TargetGroup, answer, headers, retry, ru
 /// What the requests of one connection have in common.
 pub(crate) struct Client {
     pub(crate) listener: Arc<Shared>,
+    /// As it is connected, or as the proxy in front has told.
+    pub(crate) peer: SocketAddr,
     /// The peer's own address.
     pub(crate) address: IpAddr,
     pub(crate) forwarded: Forwarded,
     pub(crate) protocol: Protocol,
     pub(crate) timeouts: Timeouts,
+    pub(crate) limited: Option<Arc<Connected>>,
+    /// Something is configured that looks at each request: limits or an access log.
+    pub(crate) watched: bool,
+}
+
+impl Client {
+    /// A request's body on its way to a target.
+    fn body(&self, body: Incoming) -> Body {
+        match &self.limited {
+            Some(limited) if body.size_hint().upper().is_none() => match limited.limits().body {
+                Some(most) => Body::boxed(LimitedBody::new(body, most)),
+                None => Body::from(body),
+            },
+            _ => Body::from(body),
+        }
+    }
 }
 
 /// What a client speaks.
@@ -47,7 +68,53 @@ pub(crate) enum Protocol {
 ///
 /// Not an `async fn`: a request is moved by copying some 300 bytes, and each layer of `async` that takes it would do so
 /// once more. Here it goes from hyper to the target in one go.
-pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Answering {
+pub(crate) fn serve(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
+    if client.watched {
+        return watched(client, request);
+    }
+    answer_to(client, request, None)
+}
+
+/// The way of a request that is counted against limits, or logged.
+fn watched(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
+    let mut attached = Box::new(Attached::default());
+    if let Some(log) = &client.listener.access_log {
+        let came = Came {
+            secure: client.forwarded.scheme == "https",
+            listener: &client.listener.name,
+            client: client.peer,
+            local: client.listener.address,
+        };
+        attached.log = Some(Pending::new(log, &request, came));
+    }
+    let answering = match client.limited.as_ref().map(Connected::request).transpose() {
+        Err(status) => Answering::own(own_answer(status)),
+        Ok(permit) => {
+            attached.permit = permit;
+            let most = client.limited.as_ref().and_then(|limited| limited.limits().body);
+            if most.is_some_and(|most| request.body().size_hint().lower() > most) {
+                let reason = "body longer than the limit";
+                let refusal = Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, reason };
+                Answering::own(refused(&request, refusal))
+            } else {
+                answer_to(client, request, attached.log.as_mut())
+            }
+        }
+    };
+    let answer = async move {
+        let Ok(mut response) = answering.await;
+        let status = response.status();
+        let body = response.body_mut();
+        if let Some(log) = &mut attached.log {
+            log.answered(status, body.claim.as_ref());
+        }
+        body.attached = Some(attached);
+        response
+    };
+    Answering::Otherwise(answer.boxed())
+}
+
+fn answer_to(client: &Arc<Client>, mut request: Request<Incoming>, log: Option<&mut Pending>) -> Answering {
     let fields = Fields::of(request.headers());
     if let Err(refusal) = rules::check(&request, fields) {
         tracing::debug!(listener = client.listener.name, refusal.reason, "request refused");
@@ -57,7 +124,11 @@ pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Ans
     headers::prepare_request(&mut request, fields, &client.forwarded);
     // The snapshot is not held while the target answers: its guard is released with this function.
     let routes = client.listener.routes.load();
-    let forward = match routes.action(&request, client.address) {
+    let (priority, action) = routes.action(&request, client.address);
+    if let Some(log) = log {
+        log.matched(priority);
+    }
+    let forward = match action {
         Action::Forward(forward) => forward,
         Action::FixedResponse(fixed) => return Answering::own(fixed.response().map(AnswerBody::own)),
         Action::Redirect(redirect) => {
@@ -96,7 +167,7 @@ fn proceed(
         let retry = Arc::clone(retry);
         return Answering::Otherwise(retry::serve(Arc::clone(client), claim, request, retry).boxed());
     }
-    let answer = claim.call(request.map(Body::from));
+    let answer = claim.call(request.map(|body| client.body(body)));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
 }
 
@@ -218,7 +289,7 @@ pub(crate) fn pass_on(
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| AnswerBody { body, claim: Some(claim) })
+    response.map(|body| AnswerBody { body, claim: Some(claim), attached: None })
 }
 
 pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
@@ -229,11 +300,12 @@ pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
 pub(crate) struct AnswerBody {
     body: Body,
     claim: Option<InFlight>,
+    attached: Option<Box<Attached>>,
 }
 
 impl AnswerBody {
     pub(crate) fn own(body: Body) -> Self {
-        Self { body, claim: None }
+        Self { body, claim: None, attached: None }
     }
 }
 
@@ -246,8 +318,14 @@ impl http_body::Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = &frame {
-            self.claim = None;
+        match &frame {
+            Poll::Ready(None | Some(Err(_))) => (self.claim, self.attached) = (None, None),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(attached) = &mut self.attached {
+                    attached.frame(frame);
+                }
+            }
+            Poll::Pending => {}
         }
         frame
     }

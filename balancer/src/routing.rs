@@ -118,11 +118,12 @@ impl Routes {
         Ok(Self { rules: rules.into(), default: default.into() })
     }
 
-    /// The action for this request of this client: of the first rule that matches.
-    pub(crate) fn action<B>(&self, request: &Request<B>, client: IpAddr) -> &Action {
+    /// The action for this request of this client, and the priority of the rule it is of: the first that matches. That of
+    /// the default one is 0, as in ALB's log.
+    pub(crate) fn action<B>(&self, request: &Request<B>, client: IpAddr) -> (u32, &Action) {
         let matches =
             |rule: &&Rule| rule.conditions.iter().all(|condition| condition.matches(request, client));
-        self.rules.iter().find(matches).map_or(&self.default, |rule| &rule.action)
+        self.rules.iter().find(matches).map_or((0, &self.default), |rule| (rule.priority, &rule.action))
     }
 
     /// The action when no rule matches.

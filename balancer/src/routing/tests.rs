@@ -28,7 +28,7 @@ fn request(target: &str, fields: &[(&str, &str)]) -> Request<()> {
 }
 
 fn status(routes: &Routes, request: &Request<()>) -> u16 {
-    match routes.action(request, CLIENT) {
+    match routes.action(request, CLIENT).1 {
         Action::FixedResponse(fixed) => fixed.response().status().as_u16(),
         other => panic!("{other:?}"),
     }

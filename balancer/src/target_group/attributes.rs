@@ -33,6 +33,7 @@ const APP_COOKIE_NAME: &str = "stickiness.app_cookie.cookie_name";
 const APP_COOKIE_DURATION: &str = "stickiness.app_cookie.duration_seconds";
 const PROXY_PROTOCOL_V2: &str = "proxy_protocol_v2.enabled";
 const PROXY_PROTOCOL_V1: &str = "coracle.proxy_protocol_v1.enabled";
+const LATENCY_METRICS: &str = "coracle.metrics.latency.enabled";
 const MINIMUM_COUNT: &str = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count";
 const MINIMUM_PERCENTAGE: &str =
     "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage";
@@ -55,6 +56,8 @@ pub struct TargetGroupAttributes {
     /// `proxy_protocol_v2.enabled`, `coracle.proxy_protocol_v1.enabled`: connections that are passed on begin with the
     /// client's address. Off by default, and of no meaning for HTTP, which has `X-Forwarded-For`.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// `coracle.metrics.latency.enabled`: the time to each answer is measured. Off by default.
+    pub latency_metrics: bool,
     /// `coracle.retry.*`: what is sent again after a target failed.
     pub retry: RetryPolicy,
     /// `coracle.hold.*`: what waits while there is no target.
@@ -103,6 +106,7 @@ impl Default for TargetGroupAttributes {
             stickiness: None,
             minimum_healthy: MinimumHealthy { count: 1, percentage: None },
             proxy_protocol: None,
+            latency_metrics: false,
             retry: RetryPolicy::default(),
             hold: HoldPolicy::default(),
             outlier_detection: OutlierDetection::default(),
@@ -134,6 +138,7 @@ impl TargetGroupAttributes {
             (ALGORITHM, self.algorithm.as_str().to_owned()),
             (STICKINESS_ENABLED, self.stickiness.is_some().to_string()),
             (MINIMUM_COUNT, self.minimum_healthy.count.to_string()),
+            (LATENCY_METRICS, self.latency_metrics.to_string()),
             (PROXY_PROTOCOL_V2, (self.proxy_protocol == Some(ProxyProtocol::V2)).to_string()),
             (PROXY_PROTOCOL_V1, (self.proxy_protocol == Some(ProxyProtocol::V1)).to_string()),
             (MINIMUM_PERCENTAGE, percentage.map_or_else(|| "off".to_owned(), |part| part.to_string())),
@@ -222,6 +227,9 @@ impl Text {
                 let name = !reserved && http::HeaderName::from_str(value).is_ok();
                 self.app_name = Some(name.then(|| value.into()).ok_or_else(|| wrong(allowed))?);
             }
+            LATENCY_METRICS => {
+                self.attributes.latency_metrics = value.parse().map_err(|_| wrong("true or false"))?;
+            }
             PROXY_PROTOCOL_V2 | PROXY_PROTOCOL_V1 => {
                 let version = if key == PROXY_PROTOCOL_V2 { ProxyProtocol::V2 } else { ProxyProtocol::V1 };
                 let current = &mut self.attributes.proxy_protocol;
@@ -267,6 +275,7 @@ impl Text {
                     APP_COOKIE_DURATION,
                     PROXY_PROTOCOL_V2,
                     PROXY_PROTOCOL_V1,
+                    LATENCY_METRICS,
                     MINIMUM_COUNT,
                     MINIMUM_PERCENTAGE,
                 ];

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::latency::LatencyHistogram;
 use crate::TargetId;
 
 /// ELB's target states.
@@ -70,6 +71,8 @@ pub struct TargetDescription {
     pub ejections: u32,
     /// What it has done so far.
     pub counters: TargetCounters,
+    /// How long its answers took; of groups with `coracle.metrics.latency.enabled`.
+    pub latency: LatencyHistogram,
 }
 
 /// What went to a target and came back, since it was registered. Health checks do not count.

@@ -6,9 +6,11 @@ use std::sync::{Arc, Weak};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::TargetGroup;
+use super::latency::{LatencyHistogram, Recorder};
 use super::retry::Retry;
 use crate::cookies::SetCookies;
 use crate::stripe::Striped;
@@ -47,6 +49,7 @@ struct Stripe {
     responses: [AtomicU64; 5],
     failures: AtomicU64,
     retries: AtomicU64,
+    latency: Recorder,
 }
 
 impl Entry {
@@ -64,6 +67,7 @@ impl Entry {
                 responses: Default::default(),
                 failures: AtomicU64::new(0),
                 retries: AtomicU64::new(0),
+                latency: Recorder::default(),
             })
         });
         Self { core, stripes }
@@ -75,7 +79,7 @@ impl Entry {
         // Announce first, look second; `begin_drain` stores first and sums second. All four are SeqCst, so either
         // this request sees the flag, or the drain sees this request: none slips in after "nothing in flight".
         stripe.in_flight.fetch_add(1, Ordering::SeqCst);
-        let claim = InFlight { stripe, target_cookies: None, group_cookies: None, retry: None };
+        let claim = InFlight { stripe, target_cookies: None, group_cookies: None, retry: None, begun: None };
         if claim.stripe.core.draining.load(Ordering::SeqCst) {
             return None; // dropping the claim takes the announcement back
         }
@@ -120,6 +124,12 @@ impl Entry {
         }
     }
 
+    pub(crate) fn latency(&self) -> LatencyHistogram {
+        let mut histogram = LatencyHistogram::default();
+        self.stripes.iter().for_each(|stripe| stripe.latency.add_to(&mut histogram));
+        histogram
+    }
+
     fn sum(&self, count: impl Fn(&Stripe) -> u64) -> u64 {
         self.stripes.iter().map(|stripe| count(stripe)).sum()
     }
@@ -131,6 +141,8 @@ pub(crate) struct InFlight {
     target_cookies: Option<Arc<SetCookies>>,
     group_cookies: Option<Arc<SetCookies>>,
     retry: Option<Arc<Retry>>,
+    /// Where latencies are counted.
+    begun: Option<Instant>,
 }
 
 impl InFlight {
@@ -174,6 +186,12 @@ impl InFlight {
         self
     }
 
+    /// The time to its answer is to be counted.
+    pub(super) fn timed(mut self) -> Self {
+        self.begun = Some(Instant::now());
+        self
+    }
+
     /// How this request may be sent more than once, if at all.
     pub(crate) fn retry(&self) -> Option<&Arc<Retry>> {
         self.retry.as_ref()
@@ -208,6 +226,9 @@ impl InFlight {
     pub(crate) fn count_response(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.stripe.responses[class].fetch_add(1, Ordering::Relaxed);
+        if let Some(begun) = self.begun {
+            self.stripe.latency.record(begun.elapsed());
+        }
         if status.is_server_error() {
             self.note_failure();
         } else if self.stripe.core.failures_in_row.load(Ordering::Relaxed) != 0 {

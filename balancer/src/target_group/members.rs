@@ -52,6 +52,7 @@ impl Member {
             ejected: self.ejections.is_ejected(),
             ejections: self.ejections.total,
             counters: self.entry.counters(),
+            latency: self.entry.latency(),
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Usable {
     algorithm: Option<Box<dyn Algorithm>>,
     sticky: Option<Box<Sticky>>,
     retry: Option<Arc<Retry>>,
+    timed: bool,
 }
 
 struct Sticky {
@@ -53,7 +54,7 @@ impl Usable {
             attributes.stickiness.as_ref().map(|stickiness| Box::new(Sticky::new(stickiness, &targets)));
         let policy = attributes.retry;
         let retry = (policy.attempts > 0).then(|| Arc::new(Retry { policy, budget: Arc::clone(budget) }));
-        Self { targets, algorithm, sticky, retry }
+        Self { targets, algorithm, sticky, retry, timed: attributes.latency_metrics }
     }
 
     /// The target whose turn it is, or the one this client is bound to. `None`: no target is usable, or the chosen one
@@ -79,7 +80,7 @@ impl Usable {
         if let Some(retry) = &self.retry {
             claim = claim.with_retry(Arc::clone(retry));
         }
-        Some(claim)
+        Some(if self.timed { claim.timed() } else { claim })
     }
 }
 
