@@ -6,6 +6,7 @@ mod cancellation;
 mod drain;
 mod failures;
 mod forwarding;
+mod framing;
 mod health;
 mod http2_targets;
 mod insight;
