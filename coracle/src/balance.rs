@@ -1,9 +1,11 @@
 //! The balancer by itself, in front of servers that run elsewhere: what a file describes, and taking in another file while
 //! it serves.
 //!
-//! In reading order: `config` (the file), `rules` (conditions and actions in it), `running` (from one file to the next).
+//! In reading order: `config` (the file), `rules` (conditions and actions in it), `limits`, `insight` (access logs and metrics), `running` (from one file to the next).
 
 mod config;
+mod insight;
+mod limits;
 mod rules;
 mod running;
 

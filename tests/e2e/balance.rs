@@ -121,7 +121,7 @@ fn a_file_with_an_error_changes_nothing() {
             ", rules: [{priority: 50001}]",
             "listeners.http.rules[0].priority: a number from 1 to 50000 is expected",
         ),
-        (", proxyProtocol: true", "proxyProtocol of an open listener cannot change"),
+        (", proxyProtocol: true", "of an open listener only rules, certificates and limits can change"),
         (other.as_str(), "port in use"),
     ] {
         file.write(&config(&[], rest));
@@ -140,4 +140,36 @@ fn what_cannot_be_served_is_refused_before_anything_is() {
         .assert_refused("listeners: the file has no listeners");
     coracle(["balance", "--config", "/no/such/file"]).output().assert_refused("/no/such/file: No such file");
     coracle(["balance"]).output().assert_refused("--config <FILE>");
+}
+
+#[test]
+fn limits_access_log_and_metrics_are_in_the_file_too() {
+    let a = server("a");
+    let file = File::new("");
+    let log = file.path.with_file_name("access.log");
+    let rest = ", limits: {ratePerClient: {perSecond: 1, burst: 1000}, bodyBytes: 10}, \
+                accessLog: {path: access.log, format: json}";
+    file.write(&format!("{}metrics: {{listen: '127.0.0.1:0'}}\n", config(&[a], rest)));
+    let mut running = start(&file.path);
+    let address = listening(&mut running, "http");
+    let metrics = listening(&mut running, "metrics");
+    eventually("the target", || get(address, "/").unwrap().body, |body| body == "a");
+    let text = get(metrics, "/metrics").unwrap().body;
+    assert!(
+        text.contains("coracle_target_group_targets{target_group=\"web\",state=\"healthy\"} 1"),
+        "{text}"
+    );
+    assert_eq!(get(metrics, "/").unwrap().status, 404);
+    let logged = eventually(
+        "a line",
+        || fs::read_to_string(&log).unwrap(),
+        |text| text.contains("\"elb_status_code\":200"),
+    );
+    assert!(logged.lines().all(|line| line.starts_with("{\"type\":\"http\"")), "{logged}");
+    let rest = rest.replace("burst: 1000", "burst: 1");
+    file.write(&format!("{}metrics: {{listen: '127.0.0.1:0'}}\n", config(&[a], &rest)));
+    running.signal(Signal::HUP);
+    listening(&mut running, "metrics");
+    let limited = || (0..3).map(|_| get(address, "/").unwrap().status).collect::<Vec<_>>();
+    assert!(limited().contains(&429));
 }

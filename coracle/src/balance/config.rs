@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use coracle_balancer::{
-    Certificate, Certificates, ConfigError, HealthCheckConfig, ListenerProtocol, ProtocolVersion,
-    TargetGroupAttributes, TcpTargetConfig,
+    Certificate, Certificates, ConfigError, HeaderPolicy, HealthCheckConfig, Limits, ListenerProtocol,
+    ProtocolVersion, TargetGroupAttributes, TcpTargetConfig,
 };
 
 use super::ConfigFileError;
+use super::insight::AccessLogFile;
+use super::limits;
 use super::rules::{ActionConfig, RuleConfig};
 use crate::compose::reader::Field;
 use crate::compose::{ComposeError, yaml};
@@ -20,6 +22,8 @@ use crate::compose::{ComposeError, yaml};
 pub struct Config {
     pub(super) groups: BTreeMap<String, GroupConfig>,
     pub(super) listeners: BTreeMap<String, ListenerFile>,
+    /// Where `GET /metrics` is answered, and the place of that in the file.
+    pub(super) metrics: Option<(SocketAddr, ComposeError)>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +40,10 @@ pub(super) struct ListenerFile {
     pub(super) address: SocketAddr,
     pub(super) protocol: ListenerProtocol,
     pub(super) proxy_protocol: bool,
+    pub(super) x_forwarded_for: HeaderPolicy,
+    pub(super) forwarded: HeaderPolicy,
+    pub(super) limits: Limits,
+    pub(super) access_log: Option<AccessLogFile>,
     pub(super) rules: Vec<RuleConfig>,
     pub(super) default: ActionConfig,
     /// Where the listener stands in the file, for what only shows when it is opened.
@@ -57,15 +65,16 @@ impl Config {
         })?;
         let environment = |name: &str| std::env::var(name).ok();
         let document = Field::document(&document, &environment);
-        let (mut groups, mut listeners) = (None, None);
+        let (mut groups, mut listeners, mut metrics) = (None, None, None);
         for (key, field) in document.settings()? {
             match key {
                 "targetGroups" => groups = Some(field),
                 "listeners" => listeners = Some(field),
-                _ => return Err(field.unsupported(&["targetGroups", "listeners"]).into()),
+                "metrics" => metrics = Some((metrics_address(&field)?, field.error(String::new()))),
+                _ => return Err(field.unsupported(&["targetGroups", "listeners", "metrics"]).into()),
             }
         }
-        let mut config = Self { groups: BTreeMap::new(), listeners: BTreeMap::new() };
+        let mut config = Self { groups: BTreeMap::new(), listeners: BTreeMap::new(), metrics };
         if let Some(groups) = groups {
             for (name, field) in groups.entries()? {
                 config.groups.insert(name.to_owned(), group(&field)?);
@@ -106,6 +115,21 @@ pub(super) fn required<T>(field: &Field<'_>, key: &str, value: Option<T>) -> Res
     value.ok_or_else(|| field.error(format!("{key} is missing")))
 }
 
+fn metrics_address(field: &Field<'_>) -> Result<SocketAddr, ComposeError> {
+    let mut address = None;
+    for (key, value) in field.settings()? {
+        match key {
+            "listen" => address = Some(socket_address(&value)?),
+            _ => return Err(value.unsupported(&["listen"])),
+        }
+    }
+    required(field, "listen", address)
+}
+
+fn socket_address(field: &Field<'_>) -> Result<SocketAddr, ComposeError> {
+    field.parsed(|text| text.parse().map_err(|_| format!("IP:PORT is expected, not {text:?}")))
+}
+
 fn group(field: &Field<'_>) -> Result<GroupConfig, ComposeError> {
     let mut group = GroupConfig {
         target: TcpTargetConfig::default(),
@@ -144,16 +168,13 @@ fn group(field: &Field<'_>) -> Result<GroupConfig, ComposeError> {
 }
 
 fn target(field: &Field<'_>) -> Result<(SocketAddr, u32), ComposeError> {
-    let address = |field: &Field<'_>| {
-        field.parsed(|text| text.parse().map_err(|_| format!("IP:PORT is expected, not {text:?}")))
-    };
     if !field.is_map() {
-        return Ok((address(field)?, 1));
+        return Ok((socket_address(field)?, 1));
     }
     let (mut at, mut weight) = (None, 1);
     for (key, value) in field.settings()? {
         match key {
-            "address" => at = Some(address(&value)?),
+            "address" => at = Some(socket_address(&value)?),
             "weight" => weight = number(&value, 1, 256)?,
             _ => return Err(value.unsupported(&["address", "weight"])),
         }
@@ -174,8 +195,7 @@ fn settings<T>(
     let pairs = values.iter().map(|(key, value)| (*key, value.as_str()));
     read(pairs.collect()).map_err(|error| {
         let named = entries.iter().find(|(key, _)| *key == error.field());
-        let (_, place) = named.unwrap_or(&("", field.clone())).clone();
-        refused(&place, &error)
+        refused(named.map_or(field, |(_, place)| place), &error)
     })
 }
 
@@ -214,16 +234,18 @@ fn listener(
 ) -> Result<ListenerFile, ComposeError> {
     let (mut address, mut protocol, mut certificates, mut proxy_protocol) = (None, None, None, false);
     let (mut rules, mut rules_at, mut default) = (Vec::new(), None, None);
+    let (mut x_forwarded_for, mut forwarded) = (HeaderPolicy::Append, HeaderPolicy::Preserve);
+    let (mut limited, mut access_log) = (Limits::default(), None);
     for (key, value) in field.settings()? {
         match key {
-            "listen" => {
-                let parse =
-                    |text: &str| text.parse().map_err(|_| format!("IP:PORT is expected, not {text:?}"));
-                address = Some(value.parsed(parse)?);
-            }
+            "listen" => address = Some(socket_address(&value)?),
             "protocol" => protocol = Some(value),
             "certificates" => certificates = Some(value),
             "proxyProtocol" => proxy_protocol = value.boolean()?,
+            "xForwardedFor" => x_forwarded_for = limits::policy(&value)?,
+            "forwarded" => forwarded = limits::policy(&value)?,
+            "limits" => limited = limits::limits(&value)?,
+            "accessLog" => access_log = Some(limits::access_log(&value, directory)?),
             "rules" => {
                 for item in value.items()? {
                     rules.push(RuleConfig::parse(&item, groups)?);
@@ -232,7 +254,18 @@ fn listener(
             }
             "default" => default = Some(ActionConfig::parse(&value, groups)?),
             _ => {
-                let supported = ["listen", "protocol", "certificates", "proxyProtocol", "rules", "default"];
+                let supported = [
+                    "listen",
+                    "protocol",
+                    "certificates",
+                    "proxyProtocol",
+                    "xForwardedFor",
+                    "forwarded",
+                    "limits",
+                    "accessLog",
+                    "rules",
+                    "default",
+                ];
                 return Err(value.unsupported(&supported));
             }
         }
@@ -251,6 +284,10 @@ fn listener(
         address: required(field, "listen", address)?,
         protocol,
         proxy_protocol,
+        x_forwarded_for,
+        forwarded,
+        limits: limited,
+        access_log,
         rules,
         default,
         place: field.error(String::new()),

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_balancer::{
-    Balancer, BalancerConfig, BalancerError, Listener, ListenerConfig, ListenerProtocol, RegisterOptions,
-    Routes, TargetGroup, TargetGroupConfig, TargetId, TargetState, TcpTarget, TcpTargetConfig,
+    Balancer, BalancerConfig, BalancerError, HeaderPolicy, Limits, Listener, ListenerConfig,
+    ListenerProtocol, RegisterOptions, Routes, TargetGroup, TargetGroupConfig, TargetId, TargetState,
+    TcpTarget, TcpTargetConfig,
 };
 
 use super::ConfigFileError;
 use super::config::{Config, GroupConfig, ListenerFile};
+use super::insight::{AccessLogFile, Watched};
 use crate::compose::ComposeError;
 
 /// For the connections of a listener that the next file does not have.
@@ -26,6 +28,9 @@ pub struct Balance {
     balancer: Balancer,
     groups: HashMap<String, Group>,
     listeners: HashMap<String, Open>,
+    watched: Watched,
+    /// As it was asked for.
+    metrics: Option<(SocketAddr, Listener)>,
 }
 
 #[derive(Debug)]
@@ -38,10 +43,37 @@ struct Group {
 #[derive(Debug)]
 struct Open {
     listener: Listener,
-    /// As it was asked for: port 0 stays the port it got.
+    /// What cannot change while it is open, as it was asked for: port 0 stays the port it got.
+    fixed: Fixed,
+    limits: Limits,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed {
     address: SocketAddr,
     speaks: &'static str,
     proxy_protocol: bool,
+    x_forwarded_for: HeaderPolicy,
+    forwarded: HeaderPolicy,
+    access_log: Option<AccessLogFile>,
+}
+
+impl Fixed {
+    fn of(file: &ListenerFile) -> Self {
+        Self {
+            address: file.address,
+            speaks: match file.protocol {
+                ListenerProtocol::Http => "HTTP",
+                ListenerProtocol::Https(_) => "HTTPS",
+                ListenerProtocol::Tcp => "TCP",
+                ListenerProtocol::Tls(_) => "TLS",
+            },
+            proxy_protocol: file.proxy_protocol,
+            x_forwarded_for: file.x_forwarded_for,
+            forwarded: file.forwarded,
+            access_log: file.access_log.clone(),
+        }
+    }
 }
 
 impl Balance {
@@ -52,7 +84,8 @@ impl Balance {
     /// A thread cannot be started.
     pub fn start() -> Result<Self, BalancerError> {
         let balancer = Balancer::start(BalancerConfig::default())?;
-        Ok(Self { balancer, groups: HashMap::new(), listeners: HashMap::new() })
+        let (groups, listeners) = (HashMap::new(), HashMap::new());
+        Ok(Self { balancer, groups, listeners, watched: Watched::default(), metrics: None })
     }
 
     /// Serves as `config` says from now on. Listeners and targets that stay keep their connections; those that go are
@@ -70,6 +103,10 @@ impl Balance {
             .map(|(name, listener)| Ok((name.clone(), routes(listener, &groups)?)))
             .collect::<Result<Vec<_>, ComposeError>>()?;
         let mut opened = self.open(config)?;
+        if let Err(error) = self.open_metrics(config) {
+            opened.into_values().for_each(|open| close(open.listener));
+            return Err(error.into());
+        }
         self.change_groups(config, groups);
         for (name, routes) in routes {
             let file = &config.listeners[&name];
@@ -78,11 +115,16 @@ impl Balance {
                 if let Some(replaced) = self.listeners.insert(name, open) {
                     close(replaced.listener);
                 }
-            } else if let Some(open) = self.listeners.get(&name) {
+            } else if let Some(open) = self.listeners.get_mut(&name) {
                 if let ListenerProtocol::Https(certificates) | ListenerProtocol::Tls(certificates) =
                     &file.protocol
                 {
                     open.listener.set_certificates(certificates);
+                }
+                // Only then: new limits begin to count anew.
+                if open.limits != file.limits {
+                    open.limits = file.limits.clone();
+                    open.listener.set_limits(file.limits.clone());
                 }
                 open.listener.set_routes(routes);
             }
@@ -95,7 +137,9 @@ impl Balance {
     /// Where each listener listens, by its name.
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<&str, SocketAddr> {
-        self.listeners.iter().map(|(name, open)| (name.as_str(), open.listener.local_addr())).collect()
+        let listeners = self.listeners.iter().map(|(name, open)| (name.as_str(), open.listener.local_addr()));
+        let metrics = self.metrics.iter().map(|(_, listener)| ("metrics", listener.local_addr()));
+        listeners.chain(metrics).collect()
     }
 
     /// Closes and drains everything within `deadline`.
@@ -120,11 +164,11 @@ impl Balance {
         let mut opened = HashMap::new();
         for (name, file) in &config.listeners {
             match self.listeners.get(name) {
-                Some(open) if open.address == file.address => {
-                    if (open.speaks, open.proxy_protocol) != (speaks(file), file.proxy_protocol) {
+                Some(open) if open.fixed.address == file.address => {
+                    if open.fixed != Fixed::of(file) {
                         opened.into_values().for_each(|open: Open| close(open.listener));
-                        let message = "protocol and proxyProtocol of an open listener cannot change; give it \
-                                       another address";
+                        let message = "of an open listener only rules, certificates and limits can change; give \
+                                       it another address";
                         return Err(place(file, message));
                     }
                 }
@@ -134,7 +178,7 @@ impl Balance {
                     }
                     Err(error) => {
                         opened.into_values().for_each(|open| close(open.listener));
-                        return Err(place(file, in_words(&error)));
+                        return Err(place(file, error));
                     }
                 },
             }
@@ -142,19 +186,42 @@ impl Balance {
         Ok(opened)
     }
 
-    fn listen(&self, name: &str, file: &ListenerFile) -> Result<Open, BalancerError> {
+    fn listen(&self, name: &str, file: &ListenerFile) -> Result<Open, String> {
+        let open = |log: &AccessLogFile| log.open().map_err(|error| format!("accessLog: {error}"));
         let config = ListenerConfig {
             protocol: file.protocol.clone(),
             proxy_protocol: file.proxy_protocol,
+            x_forwarded_for: file.x_forwarded_for,
+            forwarded: file.forwarded,
+            limits: file.limits.clone(),
+            access_log: file.access_log.as_ref().map(open).transpose()?,
             ..ListenerConfig::new(name, file.address)
         };
         let nothing = TargetGroup::new(TargetGroupConfig::new("nothing yet"));
-        Ok(Open {
-            listener: self.balancer.listen(config, nothing)?,
-            address: file.address,
-            speaks: speaks(file),
-            proxy_protocol: file.proxy_protocol,
-        })
+        let listener = self.balancer.listen(config, nothing).map_err(|error| in_words(&error))?;
+        Ok(Open { listener, fixed: Fixed::of(file), limits: file.limits.clone() })
+    }
+
+    fn open_metrics(&mut self, config: &Config) -> Result<(), ComposeError> {
+        let current = self.metrics.as_ref().map(|(address, _)| *address);
+        if current == config.metrics.as_ref().map(|(address, _)| *address) {
+            return Ok(());
+        }
+        let opened = match &config.metrics {
+            None => None,
+            Some((address, place)) => {
+                let listen = ListenerConfig::new("metrics", *address);
+                let listener = self
+                    .balancer
+                    .listen(listen, self.watched.group())
+                    .map_err(|error| ComposeError { message: in_words(&error), ..place.clone() })?;
+                Some((*address, listener))
+            }
+        };
+        if let Some((_, replaced)) = std::mem::replace(&mut self.metrics, opened) {
+            close(replaced);
+        }
+        Ok(())
     }
 
     fn change_groups(&mut self, config: &Config, groups: HashMap<String, Arc<TargetGroup>>) {
@@ -173,6 +240,7 @@ impl Balance {
                 drop(group.balanced.deregister(&TargetId::new(address.to_string())));
             }
         }
+        self.watched.set(self.groups.values().map(|group| Arc::clone(&group.balanced)).collect());
     }
 }
 
@@ -214,15 +282,6 @@ fn routes(
 
 fn place(file: &ListenerFile, message: impl Into<String>) -> ComposeError {
     ComposeError { message: message.into(), ..file.place.clone() }
-}
-
-fn speaks(file: &ListenerFile) -> &'static str {
-    match file.protocol {
-        ListenerProtocol::Http => "HTTP",
-        ListenerProtocol::Https(_) => "HTTPS",
-        ListenerProtocol::Tcp => "TCP",
-        ListenerProtocol::Tls(_) => "TLS",
-    }
 }
 
 fn close(listener: Listener) {

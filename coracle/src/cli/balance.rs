@@ -53,7 +53,7 @@ fn read(file: &Path) -> Result<Config, Failure> {
     let at_fault = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| at_fault(&error))?;
     let absolute = path::absolute(file).map_err(|error| at_fault(&error))?;
-    let directory = absolute.parent().unwrap_or(Path::new("/"));
+    let directory = absolute.parent().unwrap_or(&absolute);
     Config::parse(&text, directory).map_err(|error| at_fault(&error))
 }
 
