@@ -5,6 +5,7 @@
 mod cancellation;
 mod drain;
 mod failures;
+mod floods;
 mod forwarding;
 mod framing;
 mod health;
