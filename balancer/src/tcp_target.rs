@@ -54,6 +54,9 @@ impl FromStr for ProtocolVersion {
 pub struct TcpTargetConfig {
     /// What it speaks; HTTP/1.1 by default.
     pub protocol: ProtocolVersion,
+    /// Connections are over TLS. As on ALB the target's certificate is not validated: it keeps out those who listen, not
+    /// one who stands in between.
+    pub tls: bool,
     /// Time to open a connection in, else 504. ALB: 10 s.
     pub connect_timeout: Duration,
     /// Longest time without a byte in either direction while a request is under way. Before the answer has begun: 504;
@@ -73,6 +76,7 @@ impl Default for TcpTargetConfig {
     fn default() -> Self {
         Self {
             protocol: ProtocolVersion::default(),
+            tls: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             total_timeout: None,

@@ -1,19 +1,86 @@
-//! TLS towards clients: certificates by server name, exchanged without a restart.
+//! TLS: certificates by server name towards clients, exchanged without a restart; and towards targets.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, version};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme, version};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use webpki::EndEntityCert;
 
 /// What a client may choose by ALPN, the preferred first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Agrees with the target at the other end of `stream` on keys, and with `http2` on HTTP/2.
+pub(crate) async fn to_target(stream: TcpStream, http2: bool) -> std::io::Result<TlsStream<TcpStream>> {
+    static CONFIGS: LazyLock<[Arc<ClientConfig>; 2]> =
+        LazyLock::new(|| [client_config(b"http/1.1"), client_config(b"h2")]);
+    // Targets are addresses: there is no name to send.
+    let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+    TlsConnector::from(Arc::clone(&CONFIGS[usize::from(http2)])).connect(name, stream).await
+}
+
+fn client_config(protocol: &[u8]) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .expect("ring knows both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unverified))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    Arc::new(config)
+}
+
+/// Takes any certificate of a target. "The load balancer does not validate these certificates" (ALB's guide): targets are
+/// addresses that whoever configures the balancer vouches for, and mostly show self-signed certificates. Against those who
+/// only listen it protects, against one who stands between us and the target it does not.
+#[derive(Debug)]
+struct Unverified;
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
 
 /// A certificate that cannot be served with.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,8 @@ pub enum HealthCheckProtocol {
     /// `GET` of the path; its status decides.
     #[default]
     Http,
+    /// The same over TLS, with a certificate that is not validated. (In process there is no TLS: it is `HTTP` there.)
+    Https,
     /// A connection that opens is success. A target in this process has no socket: there, any answer to a `GET` is.
     Tcp,
 }
@@ -188,7 +190,7 @@ impl Wire {
         match name {
             "enabled" => self.health_check_enabled = parse("HealthCheckEnabled", value, "true or false")?,
             "protocol" => {
-                let allowed = "HTTP or TCP";
+                let allowed = "HTTP, HTTPS or TCP";
                 let wrong = || ConfigError::new("HealthCheckProtocol", value, allowed);
                 self.health_check_protocol = Some(protocol(value).ok_or_else(wrong)?);
             }
@@ -223,6 +225,7 @@ impl Wire {
 fn protocol(text: &str) -> Option<HealthCheckProtocol> {
     match text {
         _ if text.eq_ignore_ascii_case("http") => Some(HealthCheckProtocol::Http),
+        _ if text.eq_ignore_ascii_case("https") => Some(HealthCheckProtocol::Https),
         _ if text.eq_ignore_ascii_case("tcp") => Some(HealthCheckProtocol::Tcp),
         _ => None,
     }

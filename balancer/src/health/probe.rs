@@ -6,13 +6,14 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
 
 use super::config::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol};
 use super::grpc;
 use super::state::{Failure, Outcome};
-use crate::{Body, BoxError, ProtocolVersion, Target};
+use crate::{Body, BoxError, ProtocolVersion, Target, tls};
 
 pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("Coracle-HealthChecker/", env!("CARGO_PKG_VERSION")));
@@ -39,9 +40,16 @@ pub(super) async fn probe(target: &dyn Target, config: &HealthCheckConfig) -> Ou
                 Ok(Outcome::Success)
             }
             (HealthCheckProtocol::Http, Some(address)) => {
-                over_tcp(address, target.protocol_version(), config).await
+                let stream = TcpStream::connect(address).await?;
+                over(stream, address, target.protocol_version(), config).await
             }
-            (HealthCheckProtocol::Http, None) => {
+            (HealthCheckProtocol::Https, Some(address)) => {
+                let version = target.protocol_version();
+                let stream = TcpStream::connect(address).await?;
+                let stream = tls::to_target(stream, version != ProtocolVersion::Http1).await?;
+                over(stream, address, version, config).await
+            }
+            (HealthCheckProtocol::Http | HealthCheckProtocol::Https, None) => {
                 let response = call(target, config).await?;
                 judge(response, config).await
             }
@@ -64,13 +72,17 @@ async fn call(target: &dyn Target, config: &HealthCheckConfig) -> Result<Respons
 }
 
 /// Over a connection of its own, as ELB does: a pooled one would not show that the target still accepts.
-async fn over_tcp(
+async fn over<I>(
+    stream: I,
     address: SocketAddr,
     version: ProtocolVersion,
     config: &HealthCheckConfig,
-) -> Result<Outcome, BoxError> {
+) -> Result<Outcome, BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let host = HeaderValue::try_from(address.to_string())?;
-    let io = TokioIo::new(TcpStream::connect(address).await?);
+    let io = TokioIo::new(stream);
     if version == ProtocolVersion::Http1 {
         let mut request = request(config, host)?;
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

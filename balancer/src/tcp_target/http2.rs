@@ -11,12 +11,13 @@ use http::uri::{Authority, Parts, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
 
 use super::body::{Held, Progress, UpstreamBody};
 use super::{SendError, TcpTargetConfig, answered};
-use crate::{Body, BoxError, TargetError};
+use crate::{Body, BoxError, TargetError, tls};
 
 /// Requests on one connection before another is opened. RFC 9113, 6.5.2, recommends that servers allow no fewer.
 const MAX_STREAMS: usize = 100;
@@ -119,17 +120,27 @@ impl Multiplexed {
 }
 
 async fn connect(address: SocketAddr, config: TcpTargetConfig) -> Result<Connection, Refused> {
-    let refused = |error: BoxError| Refused::Error(error.to_string().into());
-    let stream = time::timeout(config.connect_timeout, TcpStream::connect(address))
-        .await
-        .map_err(|_elapsed| Refused::Timeout)?
-        .map_err(|error| refused(error.into()))?;
-    stream.set_nodelay(true).map_err(|error| refused(error.into()))?;
+    let opened = time::timeout(config.connect_timeout, open(address, config)).await;
+    opened.map_err(|_elapsed| Refused::Timeout)?.map_err(|error| Refused::Error(error.to_string().into()))
+}
+
+async fn open(address: SocketAddr, config: TcpTargetConfig) -> Result<Connection, BoxError> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    if config.tls {
+        return handshake(tls::to_target(stream, true).await?, config).await;
+    }
+    handshake(stream, config).await
+}
+
+async fn handshake<I>(stream: I, config: TcpTargetConfig) -> Result<Connection, BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = http2::Builder::new(TokioExecutor::new());
     // A target that is gone without a word is noticed, and its connection not used again.
     builder.timer(TokioTimer::new()).keep_alive_interval(config.idle_timeout).keep_alive_while_idle(false);
-    let (sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|error| refused(error.into()))?;
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "connection to target ended");
@@ -143,7 +154,8 @@ pub(super) async fn exchange(
     mut request: Request<Body>,
     progress: Option<Progress>,
 ) -> Result<Response<Body>, TargetError> {
-    to_http2(&mut request, pool.address);
+    let scheme = if pool.config.tls { Scheme::HTTPS } else { Scheme::HTTP };
+    to_http2(&mut request, pool.address, scheme);
     // A connection may end between being taken and being written to. What was not written is tried on a second one.
     for last in [false, true] {
         let (mut sender, stream) = match pool.take().await {
@@ -175,14 +187,14 @@ pub(super) async fn exchange(
 }
 
 /// HTTP/2 names the host in `:authority`, and knows no `Connection` (RFC 9113, 8.2.2 and 8.3.1).
-fn to_http2(request: &mut Request<Body>, address: SocketAddr) {
+fn to_http2(request: &mut Request<Body>, address: SocketAddr, scheme: Scheme) {
     let host = request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::CONNECTION);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     // HTTP/1.0 has none.
     let authority = authority.or_else(|| Authority::try_from(address.to_string()).ok());
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    (parts.scheme, parts.authority) = (Some(Scheme::HTTP), authority);
+    (parts.scheme, parts.authority) = (Some(scheme), authority);
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     *request.version_mut() = Version::HTTP_2;
 }

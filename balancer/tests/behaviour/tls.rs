@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coracle_balancer::{
-    Balancer, BalancerConfig, Body, Certificate, CertificateError, Certificates, ListenerConfig,
-    ListenerProtocol, Target,
+    Balancer, BalancerConfig, Body, Certificate, CertificateError, Certificates, HealthCheckConfig,
+    ListenerConfig, ListenerProtocol, ProtocolVersion, RegisterOptions, Target, TargetGroup,
+    TargetGroupConfig, TargetState, TcpTarget, TcpTargetConfig,
 };
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -208,4 +209,43 @@ async fn what_is_inside_of_tls_is_passed_on_as_it_is() {
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
     assert_eq!(answer, "ANYTHING\r\n\r\n");
+}
+
+/// An HTTPS server with a certificate that nobody has signed.
+fn https_server() -> SocketAddr {
+    let front = https(Certificates::new(certificate(&["self.signed.test"]).0, vec![]));
+    let address = front.address();
+    // Serves as long as the test runs.
+    std::mem::forget(front);
+    address
+}
+
+#[tokio::test]
+async fn targets_may_be_talked_to_and_checked_over_tls() {
+    let address = https_server();
+    for protocol in [ProtocolVersion::Http1, ProtocolVersion::Http2] {
+        let config = TcpTargetConfig { protocol, tls: true, ..TcpTargetConfig::default() };
+        let health_check = HealthCheckConfig::from_settings([("protocol", "HTTPS")]).unwrap();
+        let targets = TargetGroup::new(TargetGroupConfig { health_check, ..TargetGroupConfig::new("tls") });
+        let mut changes = targets.changes();
+        targets.register("only", Arc::new(TcpTarget::new(address, config)), RegisterOptions::default());
+        while targets.targets()[0].state != TargetState::Healthy {
+            within(changes.changed()).await.unwrap();
+        }
+        let answer = Front::with_workers(1, targets).get("/").await;
+        assert_eq!((answer.status(), answer.body()), (200, "https test"), "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_without_tls_is_a_bad_gateway_to_one_who_wants_it() {
+    let plain = upstream(|mut stream, _| async move {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok();
+    })
+    .await;
+    let timeout = std::time::Duration::from_millis(500);
+    let config = TcpTargetConfig { tls: true, connect_timeout: timeout, ..TcpTargetConfig::default() };
+    let target: Arc<dyn Target> = Arc::new(TcpTarget::new(plain, config));
+    let answer = Front::with_workers(1, group([("plain", target)])).get("/").await;
+    assert!([502, 504].contains(&answer.status()), "{answer:?}");
 }

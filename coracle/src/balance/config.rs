@@ -143,6 +143,7 @@ fn group(field: &Field<'_>) -> Result<GroupConfig, ComposeError> {
                 group.target.protocol =
                     value.string()?.parse::<ProtocolVersion>().map_err(|error| refused(&value, &error))?;
             }
+            "protocol" => group.target.tls = tls(&value)?,
             "targets" => {
                 for item in value.items()? {
                     let (address, weight) = target(&item)?;
@@ -159,12 +160,22 @@ fn group(field: &Field<'_>) -> Result<GroupConfig, ComposeError> {
             }
             "timeouts" => timeouts(&value, &mut group.target)?,
             _ => {
-                let supported = ["protocolVersion", "targets", "healthCheck", "attributes", "timeouts"];
+                let supported =
+                    ["protocol", "protocolVersion", "targets", "healthCheck", "attributes", "timeouts"];
                 return Err(value.unsupported(&supported));
             }
         }
     }
     Ok(group)
+}
+
+/// Whether targets are talked to over TLS.
+fn tls(field: &Field<'_>) -> Result<bool, ComposeError> {
+    field.parsed(|text| match text {
+        "HTTP" => Ok(false),
+        "HTTPS" => Ok(true),
+        _ => Err(format!("HTTP or HTTPS is expected, not {text:?}")),
+    })
 }
 
 fn target(field: &Field<'_>) -> Result<(SocketAddr, u32), ComposeError> {
