@@ -148,6 +148,7 @@ fn answer_to(client: &Arc<Client>, mut request: Request<Incoming>, log: Option<&
 }
 
 /// Sends a request to the target that was picked for it.
+#[inline(always)]
 fn proceed(
     client: &Arc<Client>,
     claim: InFlight,

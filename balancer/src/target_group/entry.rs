@@ -79,7 +79,7 @@ impl Entry {
         // Announce first, look second; `begin_drain` stores first and sums second. All four are SeqCst, so either
         // this request sees the flag, or the drain sees this request: none slips in after "nothing in flight".
         stripe.in_flight.fetch_add(1, Ordering::SeqCst);
-        let claim = InFlight { stripe, target_cookies: None, group_cookies: None, retry: None, begun: None };
+        let claim = InFlight { stripe, extras: None };
         if claim.stripe.core.draining.load(Ordering::SeqCst) {
             return None; // dropping the claim takes the announcement back
         }
@@ -138,6 +138,13 @@ impl Entry {
 /// A request's claim on a target, held until the last byte of the answer has been taken from the target.
 pub(crate) struct InFlight {
     stripe: Arc<Stripe>,
+    /// In a box, because a claim is moved with its answer, and most have none of this.
+    extras: Option<Box<Extras>>,
+}
+
+/// What a group may have configured for its claims.
+#[derive(Default)]
+struct Extras {
     target_cookies: Option<Arc<SetCookies>>,
     group_cookies: Option<Arc<SetCookies>>,
     retry: Option<Arc<Retry>>,
@@ -168,38 +175,43 @@ impl InFlight {
         self.stripe.core.gone.cancelled().await;
     }
 
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
     /// The answer is to bind the client to the target.
     pub(super) fn with_target_cookies(mut self, cookies: Arc<SetCookies>) -> Self {
-        self.target_cookies = Some(cookies);
+        self.extras().target_cookies = Some(cookies);
         self
     }
 
     /// The answer is to bind the client to the group.
     pub(crate) fn with_group_cookies(mut self, cookies: Arc<SetCookies>) -> Self {
-        self.group_cookies = Some(cookies);
+        self.extras().group_cookies = Some(cookies);
         self
     }
 
     /// Requests to the group may be sent more than once.
     pub(super) fn with_retry(mut self, retry: Arc<Retry>) -> Self {
-        self.retry = Some(retry);
+        self.extras().retry = Some(retry);
         self
     }
 
     /// The time to its answer is to be counted.
     pub(super) fn timed(mut self) -> Self {
-        self.begun = Some(Instant::now());
+        self.extras().begun = Some(Instant::now());
         self
     }
 
     /// How this request may be sent more than once, if at all.
     pub(crate) fn retry(&self) -> Option<&Arc<Retry>> {
-        self.retry.as_ref()
+        self.extras.as_ref()?.retry.as_ref()
     }
 
     /// Gives the target back and claims another one that was not tried yet.
     pub(crate) fn give_up(mut self, tried: &[u64]) -> Option<Self> {
-        let (group, cookies) = (self.group()?, self.group_cookies.take());
+        let group = self.group()?;
+        let cookies = self.extras.as_mut().and_then(|extras| extras.group_cookies.take());
         // Given back before the next is claimed: it may be waiting to drain.
         drop(self);
         let next = group.pick_other(tried)?;
@@ -211,7 +223,8 @@ impl InFlight {
 
     /// Binds the client as far as stickiness is on.
     pub(crate) fn set_cookies(&self, headers: &mut HeaderMap) {
-        for cookies in [&self.target_cookies, &self.group_cookies].into_iter().flatten() {
+        let Some(extras) = &self.extras else { return };
+        for cookies in [&extras.target_cookies, &extras.group_cookies].into_iter().flatten() {
             cookies.add_to(headers);
         }
     }
@@ -226,7 +239,7 @@ impl InFlight {
     pub(crate) fn count_response(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
         self.stripe.responses[class].fetch_add(1, Ordering::Relaxed);
-        if let Some(begun) = self.begun {
+        if let Some(begun) = self.extras.as_ref().and_then(|extras| extras.begun) {
             self.stripe.latency.record(begun.elapsed());
         }
         if status.is_server_error() {
