@@ -57,10 +57,10 @@ fn balancer(address: SocketAddr, targets: Vec<Arc<dyn Target>>) -> Result<(), Bo
         let health_check = HealthCheckConfig::disabled();
         let group = TargetGroup::new(TargetGroupConfig { health_check, ..TargetGroupConfig::new("hello") });
         for (index, target) in targets.into_iter().enumerate() {
-            group.register(index.to_string(), target, RegisterOptions { initial: TargetState::Healthy });
+            group.register(index.to_string(), target, RegisterOptions::new(TargetState::Healthy));
         }
         let balancer = Balancer::start(BalancerConfig::default())?;
-        let listener = balancer.listen(ListenerConfig { name: "web".to_owned(), address }, group)?;
+        let listener = balancer.listen(ListenerConfig::new("web", address), group)?;
         eprintln!("Serving on http://{}", listener.local_addr());
         tokio::signal::ctrl_c().await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::limits::TooLong;
 use crate::{Body, TargetError};
 
 /// The page an ALB would answer with.
@@ -28,6 +29,7 @@ pub(crate) fn page(status: StatusCode) -> Response<Body> {
 /// The status for a request that no target answered.
 pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
     match error {
+        TargetError::Failed(cause) if too_long(&**cause) => StatusCode::PAYLOAD_TOO_LARGE,
         // ALB: 502 when "the load balancer received a TCP RST from the target when attempting to establish a
         // connection". A task of ours that has stopped is no bad gateway: there is nobody to serve.
         TargetError::Unreached { .. } if in_process => StatusCode::SERVICE_UNAVAILABLE,
@@ -35,4 +37,9 @@ pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
         TargetError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
         TargetError::ConnectTimeout | TargetError::Timeout => StatusCode::GATEWAY_TIMEOUT,
     }
+}
+
+/// Whether the target was given less than it was promised, because the client sent more than it may.
+fn too_long(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<TooLong>())
 }

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::TargetGroup;
+use crate::Routes;
 use crate::drain::Drain;
+use crate::limits::Limiter;
 use crate::listener::{self, Listener, ListenerConfig, Shared};
 use crate::worker::{self, Command, Workers};
 
@@ -134,14 +135,18 @@ impl Balancer {
         Ok(Self { inner: Arc::new(Inner { workers, state: Mutex::new(state) }) })
     }
 
-    /// Binds a port and begins to accept; each request goes to a target of `group`. The port accepts connections when
-    /// this returns.
+    /// Binds a port and begins to accept; requests are treated by `routes`, which may be a target group all go to. The
+    /// port accepts connections when this returns.
     ///
     /// # Errors
     ///
     /// [`BalancerError::PortInUse`] when another socket listens there, of this balancer or not;
     /// [`BalancerError::Bind`]; [`BalancerError::ShutDown`].
-    pub fn listen(&self, config: ListenerConfig, group: Arc<TargetGroup>) -> Result<Listener, BalancerError> {
+    pub fn listen(
+        &self,
+        config: ListenerConfig,
+        routes: impl Into<Routes>,
+    ) -> Result<Listener, BalancerError> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.shut_down {
             return Err(BalancerError::ShutDown);
@@ -151,7 +156,13 @@ impl Balancer {
         let shared = Arc::new(Shared {
             name: config.name,
             address,
-            group: ArcSwap::new(group),
+            speaks: config.protocol.into(),
+            proxy_protocol: config.proxy_protocol,
+            x_forwarded_for: config.x_forwarded_for,
+            forwarded: config.forwarded,
+            limiter: ArcSwapOption::new(Limiter::new(config.limits)),
+            access_log: config.access_log,
+            routes: ArcSwap::from_pointee(routes.into()),
             drain: Drain::new(),
             tasks: TaskTracker::new(),
         });

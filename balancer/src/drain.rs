@@ -68,6 +68,13 @@ impl Drain {
         tokio::pin!(watch);
         while std::future::poll_fn(|cx| watch.as_mut().poll_phase(cx)).await == Phase::Open {}
     }
+
+    /// Resolves when the time to finish is over.
+    pub(crate) async fn aborted(&self) {
+        let watch = self.watch();
+        tokio::pin!(watch);
+        while std::future::poll_fn(|cx| watch.as_mut().poll_phase(cx)).await != Phase::Aborted {}
+    }
 }
 
 impl fmt::Debug for Drain {

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version};
 
 use crate::fields::Fields;
+use crate::listener::Shared;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -15,20 +16,49 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+/// What is done about a header field that names the clients a request has come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderPolicy {
+    /// The client is added to those the field names already.
+    Append,
+    /// The field goes to the target as it came.
+    Preserve,
+    /// The target gets no such field.
+    Remove,
+}
+
 /// What of `X-Forwarded-*` is the same for all requests of a connection, ready to be shared into each.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     client: HeaderValue,
+    pub(crate) scheme: &'static str,
     port: HeaderValue,
+    x_forwarded_for: HeaderPolicy,
+    forwarded: HeaderPolicy,
+    /// An element of `Forwarded`, when it is appended to.
+    element: Option<HeaderValue>,
 }
 
 impl Forwarded {
-    pub(crate) fn new(client: SocketAddr, local: SocketAddr) -> Self {
+    pub(crate) fn new(client: SocketAddr, listener: &Shared, scheme: &'static str) -> Self {
         // An IPv4 client of an IPv6 socket is still an IPv4 client.
-        let client = client.ip().to_canonical().to_string();
+        let address = client.ip().to_canonical();
+        let client = address.to_string();
+        let element = (listener.forwarded == HeaderPolicy::Append).then(|| {
+            // RFC 7239, 6: "an IPv6 address is always enclosed in square brackets", and then in quotes.
+            let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { client.clone() };
+            let element = format!("for={node};proto={scheme}");
+            HeaderValue::try_from(element).expect("an address is printed in visible ASCII")
+        });
         Self {
             client: HeaderValue::try_from(client).expect("an address is printed in visible ASCII"),
-            port: HeaderValue::from(local.port()),
+            scheme,
+            port: HeaderValue::from(listener.address.port()),
+            x_forwarded_for: listener.x_forwarded_for,
+            forwarded: listener.forwarded,
+            element,
         }
     }
 }
@@ -52,15 +82,34 @@ pub(crate) fn prepare_request<B>(request: &mut Request<B>, fields: Fields, forwa
         headers.remove(header::EXPECT);
     }
     headers.reserve(3);
-    let client = if fields.any(Fields::X_FORWARDED_FOR) {
-        join(headers.get_all(X_FORWARDED_FOR).iter().chain([&forwarded.client]), b", ")
-    } else {
-        forwarded.client.clone()
-    };
-    headers.insert(X_FORWARDED_FOR, client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match forwarded.x_forwarded_for {
+        HeaderPolicy::Append => {
+            append(headers, X_FORWARDED_FOR, fields.any(Fields::X_FORWARDED_FOR), &forwarded.client)
+        }
+        HeaderPolicy::Preserve => {}
+        HeaderPolicy::Remove => {
+            headers.remove(X_FORWARDED_FOR);
+        }
+    }
+    match (forwarded.forwarded, &forwarded.element) {
+        (HeaderPolicy::Append, Some(element)) => {
+            let there = headers.contains_key(FORWARDED);
+            append(headers, FORWARDED, there, element);
+        }
+        (HeaderPolicy::Remove, _) => {
+            headers.remove(FORWARDED);
+        }
+        _ => {}
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(forwarded.scheme));
     headers.insert(X_FORWARDED_PORT, forwarded.port.clone());
     *request.version_mut() = Version::HTTP_11;
+}
+
+/// One field with what all of its kind said and `value` at the end.
+fn append(headers: &mut HeaderMap, name: HeaderName, there: bool, value: &HeaderValue) {
+    let value = if there { join(headers.get_all(&name).iter().chain([value]), b", ") } else { value.clone() };
+    headers.insert(name, value);
 }
 
 /// Turns a target's answer into one for the client.

@@ -5,12 +5,13 @@
 
 pub(crate) mod checker;
 mod config;
+mod grpc;
 mod matcher;
 mod probe;
 mod state;
 
-pub use config::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol};
-pub use matcher::Matcher;
+pub use config::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol};
+pub use matcher::{GrpcMatcher, Matcher};
 #[cfg(test)]
 pub(crate) use state::Failure;
 pub(crate) use state::{Health, Outcome};

@@ -9,13 +9,20 @@
 //! | --- | --- |
 //! | `target` | [`Target`], what a request can be sent to, and [`TargetError`], how that fails |
 //! | `target_group` | [`TargetGroup`]: membership and states (control) and the snapshot that is picked from (requests) |
+//! | `routing` | [`Routes`]: the rules of a listener and the actions they take |
 //! | `health` | what a health check is configured to, its state machine, and the loop that probes |
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
-//! | `tcp_target` | [`TcpTarget`]: HTTP/1.1 over TCP, with a pool per thread |
+//! | `retry` | the way of a request that may be sent more than once |
+//! | `tls`, `proxy_protocol` | certificates; who a connection is from, told by or to a proxy |
+//! | `layer4` | connections that are passed on as they are |
+//! | `limits`, `access_log`, `metrics` | what clients may ask for; what can be seen of requests (`attached` to answers) |
+//! | `upgrade` | connections that are switched to another protocol, and spliced |
+//! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain` | a message's body; telling tasks to finish |
 //! | `coracle_stripe` | state that each thread has to itself |
+//! | `turns`, `cookies`, `config_error` | weighted turns; stickiness; the one form of error for what is configured |
 //!
 //! On its way a request takes no lock and writes, but for the turn of the round robin, to no cache line that another core
 //! writes to: threads have their own sockets, connections, pools and counters, and read the rest from snapshots.
@@ -43,11 +50,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let group = TargetGroup::new(TargetGroupConfig::new("hello"));
-//! group.register("task-1", Arc::new(Hello), RegisterOptions { initial: TargetState::Healthy });
+//! group.register("task-1", Arc::new(Hello), RegisterOptions::new(TargetState::Healthy));
 //!
 //! let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() })?;
 //! let address = "127.0.0.1:0".parse()?;
-//! let listener = balancer.listen(ListenerConfig { name: "web".to_owned(), address }, group)?;
+//! let listener = balancer.listen(ListenerConfig::new("web", address), group)?;
 //! println!("Serving on http://{}", listener.local_addr());
 //!
 //! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,34 +68,56 @@
 //! # }
 //! ```
 
+mod access_log;
 mod answer;
+mod attached;
 mod balancer;
 mod body;
+mod config_error;
 mod connection;
+mod cookies;
 mod drain;
 mod fields;
 mod headers;
 mod health;
+mod layer4;
+mod limits;
 mod listener;
+mod metrics;
 mod proxy;
+mod proxy_protocol;
+mod retry;
+mod routing;
 mod rules;
 mod target;
 mod target_group;
 mod tcp_target;
+mod tls;
+mod turns;
+mod upgrade;
 mod worker;
 
 use coracle_stripe as stripe;
 
+pub use access_log::{AccessLog, AccessLogFormat};
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;
-pub use health::{HealthCheckConfig, HealthCheckError, HealthCheckPort, HealthCheckProtocol, Matcher};
-pub use listener::{Listener, ListenerConfig};
+pub use config_error::ConfigError;
+pub use headers::HeaderPolicy;
+pub use health::{GrpcMatcher, HealthCheckConfig, HealthCheckPort, HealthCheckProtocol, Matcher};
+pub use limits::{Limits, Rate};
+pub use listener::{Listener, ListenerConfig, ListenerProtocol};
+pub use metrics::prometheus;
+pub use proxy_protocol::ProxyProtocol;
+pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
-    DEFAULT_DEREGISTRATION_DELAY, RegisterOptions, TargetCounters, TargetDescription, TargetGroup,
-    TargetGroupConfig, TargetState,
+    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, LatencyHistogram, MinimumHealthy,
+    OutlierDetection, RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription,
+    TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
 };
-pub use tcp_target::{TcpTarget, TcpTargetConfig};
+pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
+pub use tls::{Certificate, CertificateError, Certificates};
 
 /// Any error, of a body or of whatever is behind a target.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

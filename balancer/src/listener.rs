@@ -5,12 +5,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::task::TaskTracker;
 
+use crate::access_log::AccessLog;
 use crate::drain::Drain;
-use crate::{BalancerError, TargetGroup};
+use crate::headers::HeaderPolicy;
+use crate::limits::{Limiter, Limits};
+use crate::tls::Certificates;
+use crate::{BalancerError, Routes};
 
 /// Connections the kernel holds for us while we are busy; it caps this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -24,6 +29,69 @@ pub struct ListenerConfig {
     pub name: String,
     /// Where to listen; port 0 picks a free one.
     pub address: SocketAddr,
+    /// What is spoken there.
+    pub protocol: ListenerProtocol,
+    /// Each connection begins with a PROXY protocol header, version 1 or 2, that tells the client's address; one without
+    /// is closed. Only for a listener that none but such a proxy can reach.
+    pub proxy_protocol: bool,
+    /// What is done about `X-Forwarded-For`: ALB's `routing.http.xff_header_processing.mode`, `append` by default.
+    pub x_forwarded_for: HeaderPolicy,
+    /// What is done about `Forwarded` (RFC 7239): `preserve` by default, as on ALB, which does not know it.
+    pub forwarded: HeaderPolicy,
+    /// What clients may ask for. By default nothing is limited but headers.
+    pub limits: Limits,
+    /// Where a line is written for each request.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+impl ListenerConfig {
+    /// HTTP, from clients themselves.
+    pub fn new(name: impl Into<String>, address: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            address,
+            protocol: ListenerProtocol::Http,
+            proxy_protocol: false,
+            x_forwarded_for: HeaderPolicy::Append,
+            forwarded: HeaderPolicy::Preserve,
+            limits: Limits::default(),
+            access_log: None,
+        }
+    }
+}
+
+/// What a listener speaks, in ELBv2's words.
+#[derive(Clone, Debug, Default)]
+pub enum ListenerProtocol {
+    /// `HTTP`: HTTP/1.1, and HTTP/2 with prior knowledge.
+    #[default]
+    Http,
+    /// `HTTPS`: TLS with HTTP/2 or HTTP/1.1 inside, as the client chooses by ALPN.
+    Https(Certificates),
+    /// `TCP`: connections are passed on as they are.
+    Tcp,
+    /// `TLS`: what is inside is passed on as it is.
+    Tls(Certificates),
+}
+
+/// [`ListenerProtocol`] as connections need it.
+#[derive(Debug)]
+pub(crate) struct Speaks {
+    /// HTTP, else connections are passed on.
+    pub(crate) http: bool,
+    pub(crate) tls: Option<ArcSwap<ServerConfig>>,
+}
+
+impl From<ListenerProtocol> for Speaks {
+    fn from(protocol: ListenerProtocol) -> Self {
+        let (http, certificates) = match protocol {
+            ListenerProtocol::Http => (true, None),
+            ListenerProtocol::Https(certificates) => (true, Some(certificates)),
+            ListenerProtocol::Tcp => (false, None),
+            ListenerProtocol::Tls(certificates) => (false, Some(certificates)),
+        };
+        Self { http, tls: certificates.map(|certificates| ArcSwap::new(certificates.server_config(http))) }
+    }
 }
 
 /// A port the balancer listens on. A cheap handle: dropping it does not close the port, [`Listener::close`] and
@@ -38,7 +106,14 @@ pub struct Listener {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    pub(crate) group: ArcSwap<TargetGroup>,
+    pub(crate) speaks: Speaks,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) x_forwarded_for: HeaderPolicy,
+    pub(crate) forwarded: HeaderPolicy,
+    /// Looked at once per connection.
+    pub(crate) limiter: ArcSwapOption<Limiter>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) routes: ArcSwap<Routes>,
     pub(crate) drain: Drain,
     /// The accept loops and connections.
     pub(crate) tasks: TaskTracker,
@@ -55,14 +130,28 @@ impl Listener {
         &self.shared.name
     }
 
-    /// Sends all requests from now on to another group. Those under way stay where they are.
-    pub fn set_group(&self, group: Arc<TargetGroup>) {
-        self.shared.group.store(group);
+    /// Treats all requests from now on by other rules. Those under way stay where they are, and no connection is closed.
+    pub fn set_routes(&self, routes: impl Into<Routes>) {
+        self.shared.routes.store(Arc::new(routes.into()));
     }
 
-    /// The group requests go to.
-    pub fn group(&self) -> Arc<TargetGroup> {
-        self.shared.group.load_full()
+    /// The rules requests are treated by.
+    pub fn routes(&self) -> Arc<Routes> {
+        self.shared.routes.load_full()
+    }
+
+    /// Lets connections in by other limits from now on. Those that are open keep the limits they came under, and what they
+    /// take is not counted against the new ones.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.limiter.store(Limiter::new(limits));
+    }
+
+    /// Makes TLS handshakes with other certificates from now on. False: it speaks no TLS.
+    pub fn set_certificates(&self, certificates: &Certificates) -> bool {
+        let speaks = &self.shared.speaks;
+        let Some(tls) = &speaks.tls else { return false };
+        tls.store(certificates.server_config(speaks.http));
+        true
     }
 
     /// Whether it was closed and all its connections have ended.

@@ -1,9 +1,9 @@
-//! The way of one request: check, pick, call, and pick again when it did not arrive.
+//! The way of one request: check, route, pick, call, and pick again when it did not arrive.
 //!
-//! What is to come has its place here: rules choose the group where `serve` loads it, retries of idempotent requests
-//! join `elsewhere`, and an upgrade is negotiated in `serve` and spliced in `pass_on`.
+//! What is not the rule leaves this way for one of its own: `upgrade`, `retry`, and waiting for a target.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,22 +12,49 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::access_log::{Came, Pending};
+use crate::attached::Attached;
+use crate::balancer::Timeouts;
 use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
+use crate::limits::{Connected, LimitedBody};
 use crate::listener::Shared;
+use crate::routing::{Action, Place};
 use crate::rules::Refusal;
-use crate::target_group::InFlight;
-use crate::{Body, BoxError, TargetError, answer, headers, rules};
+use crate::target_group::{Asking, InFlight};
+use crate::upgrade::{self, Wish};
+use crate::{Body, BoxError, TargetError, TargetGroup, answer, headers, retry, rules};
 
 /// What the requests of one connection have in common.
 pub(crate) struct Client {
     pub(crate) listener: Arc<Shared>,
+    /// As it is connected, or as the proxy in front has told.
+    pub(crate) peer: SocketAddr,
+    /// The peer's own address.
+    pub(crate) address: IpAddr,
     pub(crate) forwarded: Forwarded,
     pub(crate) protocol: Protocol,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limited: Option<Arc<Connected>>,
+    /// Something is configured that looks at each request: limits or an access log.
+    pub(crate) watched: bool,
+}
+
+impl Client {
+    /// A request's body on its way to a target.
+    fn body(&self, body: Incoming) -> Body {
+        match &self.limited {
+            Some(limited) if body.size_hint().upper().is_none() => match limited.limits().body {
+                Some(most) => Body::boxed(LimitedBody::new(body, most)),
+                None => Body::from(body),
+            },
+            _ => Body::from(body),
+        }
+    }
 }
 
 /// What a client speaks.
@@ -41,18 +68,124 @@ pub(crate) enum Protocol {
 ///
 /// Not an `async fn`: a request is moved by copying some 300 bytes, and each layer of `async` that takes it would do so
 /// once more. Here it goes from hyper to the target in one go.
-pub(crate) fn serve(client: &Arc<Client>, mut request: Request<Incoming>) -> Answering {
+pub(crate) fn serve(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
+    if client.watched {
+        return watched(client, request);
+    }
+    answer_to(client, request, None)
+}
+
+/// The way of a request that is counted against limits, or logged.
+fn watched(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
+    let mut attached = Box::new(Attached::default());
+    if let Some(log) = &client.listener.access_log {
+        let came = Came {
+            secure: client.forwarded.scheme == "https",
+            listener: &client.listener.name,
+            client: client.peer,
+            local: client.listener.address,
+        };
+        attached.log = Some(Pending::new(log, &request, came));
+    }
+    let answering = match client.limited.as_ref().map(Connected::request).transpose() {
+        Err(status) => Answering::own(own_answer(status)),
+        Ok(permit) => {
+            attached.permit = permit;
+            let most = client.limited.as_ref().and_then(|limited| limited.limits().body);
+            if most.is_some_and(|most| request.body().size_hint().lower() > most) {
+                let reason = "body longer than the limit";
+                let refusal = Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, reason };
+                Answering::own(refused(&request, refusal))
+            } else {
+                answer_to(client, request, attached.log.as_mut())
+            }
+        }
+    };
+    let answer = async move {
+        let Ok(mut response) = answering.await;
+        let status = response.status();
+        let body = response.body_mut();
+        if let Some(log) = &mut attached.log {
+            log.answered(status, body.claim.as_ref());
+        }
+        body.attached = Some(attached);
+        response
+    };
+    Answering::Otherwise(answer.boxed())
+}
+
+fn answer_to(client: &Arc<Client>, mut request: Request<Incoming>, log: Option<&mut Pending>) -> Answering {
     let fields = Fields::of(request.headers());
     if let Err(refusal) = rules::check(&request, fields) {
         tracing::debug!(listener = client.listener.name, refusal.reason, "request refused");
         return Answering::own(refused(&request, refusal));
     }
+    let wish = Wish::of(&mut request, fields);
     headers::prepare_request(&mut request, fields, &client.forwarded);
-    // The snapshot is not held while the target answers: its guard is released with this statement.
-    let claim = client.listener.group.load().pick();
-    let Some(claim) = claim else { return Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE)) };
-    let answer = claim.call(request.map(Body::from));
+    // The snapshot is not held while the target answers: its guard is released with this function.
+    let routes = client.listener.routes.load();
+    let (priority, action) = routes.action(&request, client.address);
+    if let Some(log) = log {
+        log.matched(priority);
+    }
+    let forward = match action {
+        Action::Forward(forward) => forward,
+        Action::FixedResponse(fixed) => return Answering::own(fixed.response().map(AnswerBody::own)),
+        Action::Redirect(redirect) => {
+            let place = Place { protocol: client.forwarded.scheme, port: client.listener.address.port() };
+            let response = redirect.response(&request, place).map(|response| response.map(AnswerBody::own));
+            return Answering::own(response.unwrap_or_else(|| own_answer(StatusCode::BAD_REQUEST)));
+        }
+    };
+    let asking = Asking { headers: request.headers(), client: client.address };
+    match forward.pick(&asking) {
+        Ok(claim) => proceed(client, claim, request, wish),
+        Err(Some(group)) if group.holds() => {
+            Answering::Otherwise(wait(Arc::clone(client), group, request, wish).boxed())
+        }
+        Err(_) => Answering::own(own_answer(StatusCode::SERVICE_UNAVAILABLE)),
+    }
+}
+
+/// Sends a request to the target that was picked for it.
+#[inline(always)]
+fn proceed(
+    client: &Arc<Client>,
+    claim: InFlight,
+    mut request: Request<Incoming>,
+    wish: Option<Wish>,
+) -> Answering {
+    if let Some(wish) = wish
+        && claim.target().upgrades()
+    {
+        wish.express(request.headers_mut());
+        let serving = upgrade::serve(Arc::clone(client), claim, request.map(Body::from), wish);
+        return Answering::Otherwise(serving.boxed());
+    }
+    if let Some(retry) = claim.retry()
+        && retry::may_repeat(&request, retry)
+    {
+        let retry = Arc::clone(retry);
+        return Answering::Otherwise(retry::serve(Arc::clone(client), claim, request, retry).boxed());
+    }
+    let answer = claim.call(request.map(|body| client.body(body)));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
+}
+
+/// Holds a request until there is a target, within the group's limits.
+async fn wait(
+    client: Arc<Client>,
+    group: Arc<TargetGroup>,
+    request: Request<Incoming>,
+    wish: Option<Wish>,
+) -> Response<AnswerBody> {
+    // A copy, because a body cannot be looked at by two threads and what is awaited must be able to move between them.
+    let headers = request.headers().clone();
+    let asking = Asking { headers: &headers, client: client.address };
+    let Some(claim) = group.wait(&asking).await else { return own_answer(StatusCode::SERVICE_UNAVAILABLE) };
+    drop(group);
+    let Ok(response) = proceed(&client, claim, request, wish).await;
+    response
 }
 
 fn refused<B>(request: &Request<B>, refusal: Refusal) -> Response<AnswerBody> {
@@ -95,7 +228,16 @@ impl Future for Answering {
                     let claim = claim.take().expect("a future is not polled again after it was ready");
                     match answer {
                         Ok(response) => return Poll::Ready(Ok(pass_on(client, claim, response))),
-                        Err(error) => Self::Otherwise(elsewhere(Arc::clone(client), claim, error).boxed()),
+                        Err(error) => {
+                            let client = Arc::clone(client);
+                            let elsewhere = async move {
+                                match elsewhere(claim, error).await {
+                                    Ok((claim, response)) => pass_on(&client, claim, response),
+                                    Err(own) => own,
+                                }
+                            };
+                            Self::Otherwise(elsewhere.boxed())
+                        }
                     }
                 }
             };
@@ -104,48 +246,54 @@ impl Future for Answering {
 }
 
 /// Tries a request that did not reach its target on the others, each once, and answers for what is left.
-async fn elsewhere(client: Arc<Client>, mut claim: InFlight, mut error: TargetError) -> Response<AnswerBody> {
+pub(crate) async fn elsewhere(
+    mut claim: InFlight,
+    mut error: TargetError,
+) -> Result<(InFlight, Response<Body>), Response<AnswerBody>> {
     let mut tried = Vec::new();
     loop {
-        claim.count_failure();
+        claim.count_error(&error);
         let status = answer::status_of(&error, claim.target().address().is_none());
         let (TargetError::Unreached { request: Some(request), .. }
         | TargetError::Overloaded { request: Some(request) }) = error
         else {
             tracing::debug!(target = %claim.id(), error = &error as &dyn std::error::Error, "request failed");
-            return own_answer(status);
+            return Err(own_answer(status));
         };
         tried.push(claim.key());
-        // Give the failed target back before the next is claimed: it may be waiting to drain.
-        drop(claim);
         // Bounded: each round tries a target not tried before, of the snapshot of this moment.
-        let next = client.listener.group.load().pick_other(&tried);
-        let Some(next) = next else { return own_answer(status) };
+        let Some(next) = claim.give_up(&tried) else { return Err(own_answer(status)) };
         claim = next;
         error = match claim.call(request).await {
-            Ok(response) => return pass_on(&client, claim, response),
+            Ok(response) => return Ok((claim, response)),
             Err(error) => error,
         };
     }
 }
 
-fn pass_on(client: &Client, claim: InFlight, mut response: Response<Body>) -> Response<AnswerBody> {
-    // 101 would hand the connection over to a protocol nobody asked for (`Upgrade` is not forwarded yet), and other
-    // interim answers are no answers.
+/// A target's answer as the client gets it.
+pub(crate) fn pass_on(
+    client: &Client,
+    claim: InFlight,
+    mut response: Response<Body>,
+) -> Response<AnswerBody> {
+    // 101 would hand the connection over to a protocol nobody asked for (a switch that was asked for does not come by
+    // here), and other interim answers are no answers.
     if response.status().is_informational() {
         claim.count_failure();
         return own_answer(StatusCode::BAD_GATEWAY);
     }
     claim.count_response(response.status());
     headers::prepare_response(&mut response);
+    claim.set_cookies(response.headers_mut());
     // The connection is about to be closed: the client should not find that out by losing its next request.
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| AnswerBody { body, claim: Some(claim) })
+    response.map(|body| AnswerBody { body, claim: Some(claim), attached: None })
 }
 
-fn own_answer(status: StatusCode) -> Response<AnswerBody> {
+pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
     answer::page(status).map(AnswerBody::own)
 }
 
@@ -153,11 +301,12 @@ fn own_answer(status: StatusCode) -> Response<AnswerBody> {
 pub(crate) struct AnswerBody {
     body: Body,
     claim: Option<InFlight>,
+    attached: Option<Box<Attached>>,
 }
 
 impl AnswerBody {
-    fn own(body: Body) -> Self {
-        Self { body, claim: None }
+    pub(crate) fn own(body: Body) -> Self {
+        Self { body, claim: None, attached: None }
     }
 }
 
@@ -170,8 +319,14 @@ impl http_body::Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = &frame {
-            self.claim = None;
+        match &frame {
+            Poll::Ready(None | Some(Err(_))) => (self.claim, self.attached) = (None, None),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(attached) = &mut self.attached {
+                    attached.frame(frame);
+                }
+            }
+            Poll::Pending => {}
         }
         frame
     }

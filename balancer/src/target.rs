@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::{Body, BoxError};
+use crate::{Body, BoxError, ProtocolVersion};
 
 /// Where a request can go: a handler task in this process, or an HTTP server over TCP ([`TcpTarget`]).
 ///
@@ -20,6 +20,17 @@ pub trait Target: Send + Sync + 'static {
     /// Answers one request. Called exactly once per attempt, on a data-plane thread, and polled in the task of the
     /// client's connection. Dropping the future, or the body of its answer, means that the client has gone.
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>>;
+
+    /// Whether it may answer 101 and then speak another protocol over the same connection. Else `Upgrade` is taken off
+    /// requests to it.
+    fn upgrades(&self) -> bool {
+        false
+    }
+
+    /// What it speaks; for health checks of a target that has an address.
+    fn protocol_version(&self) -> ProtocolVersion {
+        ProtocolVersion::Http1
+    }
 
     /// Address of a target that listens on a socket: health checks then open a connection of their own.
     /// `None` for one in this process.

@@ -1,32 +1,70 @@
-//! An HTTP/1.1 server over TCP as a target.
+//! An HTTP server over TCP as a target.
 
 mod body;
+mod http2;
 mod pool;
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 
 use crate::stripe::Striped;
-use crate::{Body, Target, TargetError};
+use crate::{Body, ConfigError, Target, TargetError};
 pub(crate) use body::UpstreamBody;
-use body::{Progress, WatchedBody};
+use body::{Held, LimitedBody, Progress, WatchedBody};
+use http2::Multiplexed;
 use pool::{Pool, Taken};
+
+/// ELBv2's `ProtocolVersion` of a target group: what its targets speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProtocolVersion {
+    /// `HTTP1`: HTTP/1.1.
+    #[default]
+    Http1,
+    /// `HTTP2`: HTTP/2 with prior knowledge. No upgrades.
+    Http2,
+    /// `GRPC`: HTTP/2 as well, trailers included.
+    Grpc,
+}
+
+impl FromStr for ProtocolVersion {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "HTTP1" => Ok(Self::Http1),
+            "HTTP2" => Ok(Self::Http2),
+            "GRPC" => Ok(Self::Grpc),
+            _ => Err(ConfigError::new("ProtocolVersion", text, "HTTP1, HTTP2 or GRPC")),
+        }
+    }
+}
 
 /// How a [`TcpTarget`] is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpTargetConfig {
+    /// What it speaks; HTTP/1.1 by default.
+    pub protocol: ProtocolVersion,
+    /// Connections are over TLS. As on ALB the target's certificate is not validated: it keeps out those who listen, not
+    /// one who stands in between.
+    pub tls: bool,
     /// Time to open a connection in, else 504. ALB: 10 s.
     pub connect_timeout: Duration,
     /// Longest time without a byte in either direction while a request is under way. Before the answer has begun: 504;
     /// after: the client's connection is aborted. ALB: 60 s.
     pub idle_timeout: Duration,
+    /// Longest time from a request's arrival to the last byte of its answer, an upgraded connection's life not included.
+    /// Before the answer has begun: 504; after: the client's connection is aborted. ALB has none, and so it is `None`.
+    pub total_timeout: Option<Duration>,
     /// How long a connection without a request is kept for the next. Less than the keep-alive timeout of common servers
     /// (Node.js closes after 5 s), because a request that meets a closing connection may be lost: 4 s.
     pub keep_alive: Duration,
@@ -37,32 +75,68 @@ pub struct TcpTargetConfig {
 impl Default for TcpTargetConfig {
     fn default() -> Self {
         Self {
+            protocol: ProtocolVersion::default(),
+            tls: false,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            total_timeout: None,
             keep_alive: Duration::from_secs(4),
             max_idle: 256,
         }
     }
 }
 
-/// An HTTP/1.1 server at a socket address, with a pool of keep-alive connections per data-plane thread.
+/// An HTTP server at a socket address, with connections of their own per data-plane thread.
 #[derive(Debug)]
 pub struct TcpTarget {
     address: SocketAddr,
-    pools: Striped<Arc<Pool>>,
+    protocol: ProtocolVersion,
+    total_timeout: Option<Duration>,
+    pools: Pools,
+}
+
+#[derive(Debug)]
+enum Pools {
+    Http1(Striped<Arc<Pool>>),
+    Http2(Striped<Arc<Multiplexed>>),
 }
 
 impl TcpTarget {
     /// A target at `address`. Opens no connection yet.
     pub fn new(address: SocketAddr, config: TcpTargetConfig) -> Self {
-        Self { address, pools: Striped::new(|| Arc::new(Pool::new(address, config))) }
+        let pools = match config.protocol {
+            ProtocolVersion::Http1 => Pools::Http1(Striped::new(|| Arc::new(Pool::new(address, config)))),
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => {
+                Pools::Http2(Striped::new(|| Arc::new(Multiplexed::new(address, config))))
+            }
+        };
+        let TcpTargetConfig { protocol, total_timeout, .. } = config;
+        Self { address, protocol, total_timeout, pools }
     }
 }
 
 impl Target for TcpTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
         // The pool of this thread: a connection is driven by the runtime it was opened in.
-        exchange(Arc::clone(self.pools.here()), request).boxed()
+        let answer = match &self.pools {
+            Pools::Http1(pools) => exchange(Arc::clone(pools.here()), request).boxed(),
+            Pools::Http2(pools) => {
+                let (request, progress) = watched(request);
+                http2::exchange(Arc::clone(pools.here()), request, progress).boxed()
+            }
+        };
+        match self.total_timeout {
+            None => answer,
+            Some(timeout) => within(timeout, answer).boxed(),
+        }
+    }
+
+    fn upgrades(&self) -> bool {
+        matches!(self.pools, Pools::Http1(_))
+    }
+
+    fn protocol_version(&self) -> ProtocolVersion {
+        self.protocol
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -76,11 +150,7 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
         // RFC 9110, 10.1.4: "A sender of TE MUST also send a "TE" connection option".
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    let progress = (!request.body().is_end_stream()).then(Progress::default);
-    if let Some(progress) = &progress {
-        let progress = progress.clone();
-        request = request.map(|body| Body::boxed(WatchedBody::new(body, progress)));
-    }
+    let (request, progress) = watched(request);
     let request = match pool.take() {
         None => request,
         Some(connection) => match send(&pool, connection, request, progress.as_ref()).await {
@@ -106,6 +176,31 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
     })
 }
 
+/// Ends an exchange that takes longer in all.
+async fn within(
+    timeout: Duration,
+    answer: BoxFuture<'static, Result<Response<Body>, TargetError>>,
+) -> Result<Response<Body>, TargetError> {
+    let deadline = tokio::time::Instant::now() + timeout;
+    let response =
+        tokio::time::timeout_at(deadline, answer).await.map_err(|_elapsed| TargetError::Timeout)??;
+    // A body that has ended already needs no end set to it.
+    if response.body().is_end_stream() {
+        return Ok(response);
+    }
+    Ok(response.map(|body| Body::boxed(LimitedBody::new(body, deadline, timeout))))
+}
+
+/// The request with, if it has a body, its progress to be seen.
+fn watched(request: Request<Body>) -> (Request<Body>, Option<Progress>) {
+    if request.body().is_end_stream() {
+        return (request, None);
+    }
+    let progress = Progress::default();
+    let watched = request.map(|body| Body::boxed(WatchedBody::new(body, progress.clone())));
+    (watched, Some(progress))
+}
+
 enum SendError {
     /// Nothing of the request was written.
     Unsent(Box<Request<Body>>, hyper::Error),
@@ -119,33 +214,39 @@ async fn send(
     progress: Option<&Progress>,
 ) -> Result<Response<Body>, SendError> {
     let idle_timeout = pool.config.idle_timeout;
-    let response = {
-        let answer = connection.try_send_request(request);
-        tokio::pin!(answer);
-        let idle = tokio::time::sleep(idle_timeout);
-        tokio::pin!(idle);
-        loop {
-            tokio::select! {
-                biased;
-                response = &mut answer => break response,
-                () = &mut idle => {
-                    // While the client's upload moves, the connection is not idle.
-                    if !progress.is_some_and(Progress::moved) {
-                        return Err(SendError::Target(Box::new(TargetError::Timeout)));
-                    }
-                    idle.as_mut().reset(tokio::time::Instant::now() + idle_timeout);
+    let response = answered(connection.try_send_request(request), idle_timeout, progress).await?;
+    // The connection is not HTTP's any more: it goes to whoever asks for it, never back to the pool.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(response.map(|_empty| Body::empty()));
+    }
+    let taken = Held::Pooled(Taken::new(connection, Arc::clone(pool)));
+    Ok(response.map(|body| Body::upstream(UpstreamBody::new(body, taken, idle_timeout))))
+}
+
+/// Waits for an answer as long as something moves.
+async fn answered(
+    answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
+    idle_timeout: Duration,
+    progress: Option<&Progress>,
+) -> Result<Response<Incoming>, SendError> {
+    tokio::pin!(answer);
+    let idle = tokio::time::sleep(idle_timeout);
+    tokio::pin!(idle);
+    let response = loop {
+        tokio::select! {
+            biased;
+            response = &mut answer => break response,
+            () = &mut idle => {
+                // While the client's upload moves, the connection is not idle.
+                if !progress.is_some_and(Progress::moved) {
+                    return Err(SendError::Target(Box::new(TargetError::Timeout)));
                 }
+                idle.as_mut().reset(tokio::time::Instant::now() + idle_timeout);
             }
         }
     };
-    match response {
-        Ok(response) => {
-            let taken = Taken::new(connection, Arc::clone(pool));
-            Ok(response.map(|body| Body::upstream(UpstreamBody::new(body, taken, idle_timeout))))
-        }
-        Err(mut error) => match error.take_message() {
-            Some(request) => Err(SendError::Unsent(Box::new(request), error.into_error())),
-            None => Err(SendError::Target(Box::new(TargetError::Failed(error.into_error().into())))),
-        },
-    }
+    response.map_err(|mut error| match error.take_message() {
+        Some(request) => SendError::Unsent(Box::new(request), error.into_error()),
+        None => SendError::Target(Box::new(TargetError::Failed(error.into_error().into()))),
+    })
 }

@@ -1,6 +1,7 @@
 //! The command line: arguments as typed ([`args`]), what they mean (each command's own file), what comes out.
 
 pub(crate) mod args;
+mod balance;
 mod client;
 mod cluster;
 pub(crate) mod error;
@@ -42,6 +43,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::main(args),
         Command::Serve(args) => serve::main(args),
         Command::Up(args) => up::main(args),
+        Command::Balance(args) => balance::main(args),
         Command::Version(args) => version::main(args),
         Command::Ps(args) => client(ps::main(args)),
         Command::Logs(args) => client(logs::main(args)),

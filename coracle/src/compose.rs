@@ -12,11 +12,11 @@ mod apply;
 mod health;
 mod interpolate;
 mod ports;
-mod reader;
+pub(crate) mod reader;
 mod service;
 mod values;
 mod wanted;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::{
     collections::BTreeMap,

@@ -2,7 +2,8 @@
 //!
 //! A [`Host`] runs WebAssembly images as isolated tasks with enforced limits, keeps the wanted number of them alive, and
 //! spreads HTTP requests over the healthy ones. [`Serving`] is the short way to one service; [`Host::supervisor`] has
-//! everything else, as ECS's operations. [`compose`] reads and applies Compose files.
+//! everything else, as ECS's operations. [`compose`] reads and applies Compose files. [`balance`] is the balancer by itself,
+//! in front of HTTP servers, from a file.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,8 +21,9 @@
 //! # }
 //! ```
 //!
-//! In reading order: `host` (assembly), `serving`, `compose`, `paths`. The command line is in the binary's `cli`.
+//! In reading order: `host` (assembly), `serving`, `compose`, `balance`, `paths`. The command line is in the binary's `cli`.
 
+pub mod balance;
 pub mod compose;
 mod host;
 mod paths;

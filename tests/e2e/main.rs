@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+mod balance;
 mod daemon;
 mod embedded;
 mod refused;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::matcher::Matcher;
+use super::matcher::{GrpcMatcher, Matcher};
+use crate::ConfigError;
 
 /// ELB: `HealthCheckIntervalSeconds`, 30 for HTTP.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
@@ -24,26 +25,6 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 const THRESHOLDS: RangeInclusive<u32> = 2..=10;
 const MAX_PATH: usize = 1024;
 
-/// A health check that is out of its limits: which field, what it was given and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {value:?} is not {allowed}")]
-pub struct HealthCheckError {
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
-}
-
-impl HealthCheckError {
-    pub(super) fn new(field: &'static str, value: impl fmt::Display, allowed: &'static str) -> Self {
-        Self { field, value: value.to_string(), allowed }
-    }
-
-    /// ELB's name of the field, for example `HealthCheckIntervalSeconds`.
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-}
-
 /// What a probe speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -51,6 +32,8 @@ pub enum HealthCheckProtocol {
     /// `GET` of the path; its status decides.
     #[default]
     Http,
+    /// The same over TLS, with a certificate that is not validated. (In process there is no TLS: it is `HTTP` there.)
+    Https,
     /// A connection that opens is success. A target in this process has no socket: there, any answer to a `GET` is.
     Tcp,
 }
@@ -91,6 +74,8 @@ pub struct HealthCheckConfig {
     pub unhealthy_threshold: u32,
     /// Statuses that are success.
     pub matcher: Matcher,
+    /// Of targets that speak gRPC: status codes that are success.
+    pub grpc_matcher: GrpcMatcher,
 }
 
 impl Default for HealthCheckConfig {
@@ -105,6 +90,7 @@ impl Default for HealthCheckConfig {
             healthy_threshold: DEFAULT_HEALTHY_THRESHOLD,
             unhealthy_threshold: DEFAULT_UNHEALTHY_THRESHOLD,
             matcher: Matcher::default(),
+            grpc_matcher: GrpcMatcher::default(),
         }
     }
 }
@@ -116,7 +102,7 @@ impl HealthCheckConfig {
     }
 
     /// Reads settings given as text, as tags and labels have them: `enabled`, `protocol`, `path`, `port`, `interval`,
-    /// `timeout`, `healthy-threshold`, `unhealthy-threshold`, `matcher`. What is not given has its default, but a
+    /// `timeout`, `healthy-threshold`, `unhealthy-threshold`, `matcher`, `grpc-matcher`. What is not given has its default, but a
     /// timeout that is not given is at most half the interval.
     ///
     /// # Errors
@@ -124,7 +110,7 @@ impl HealthCheckConfig {
     /// Names the first setting that is unknown or out of its limits.
     pub fn from_settings<'a>(
         settings: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, HealthCheckError> {
+    ) -> Result<Self, ConfigError> {
         let mut wire = Wire::default();
         for (name, value) in settings {
             wire.set(name, value)?;
@@ -137,27 +123,23 @@ impl HealthCheckConfig {
     /// # Errors
     ///
     /// Names the first field that is out of its limits.
-    pub fn validate(&self) -> Result<(), HealthCheckError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if !valid_path(&self.path) {
             let allowed = "a path that begins with / and has at most 1024 visible ASCII characters";
-            return Err(HealthCheckError::new("HealthCheckPath", &self.path, allowed));
+            return Err(ConfigError::new("HealthCheckPath", &self.path, allowed));
         }
         let within = |field, value: Duration, limits: &RangeInclusive<Duration>, allowed| {
-            let wrong = || HealthCheckError::new(field, value.as_secs_f64(), allowed);
+            let wrong = || ConfigError::new(field, value.as_secs_f64(), allowed);
             limits.contains(&value).then_some(()).ok_or_else(wrong)
         };
         within("HealthCheckIntervalSeconds", self.interval, &INTERVALS, "from 0.1 to 300")?;
         within("HealthCheckTimeoutSeconds", self.timeout, &TIMEOUTS, "from 0.01 to 120")?;
         if self.timeout >= self.interval {
             let allowed = "less than HealthCheckIntervalSeconds";
-            return Err(HealthCheckError::new(
-                "HealthCheckTimeoutSeconds",
-                self.timeout.as_secs_f64(),
-                allowed,
-            ));
+            return Err(ConfigError::new("HealthCheckTimeoutSeconds", self.timeout.as_secs_f64(), allowed));
         }
         let threshold = |field, value: u32| {
-            let wrong = || HealthCheckError::new(field, value, "from 2 to 10");
+            let wrong = || ConfigError::new(field, value, "from 2 to 10");
             THRESHOLDS.contains(&value).then_some(()).ok_or_else(wrong)
         };
         threshold("HealthyThresholdCount", self.healthy_threshold)?;
@@ -187,26 +169,29 @@ struct Wire {
     matcher: Option<WireMatcher>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "PascalCase")]
 struct WireMatcher {
-    http_code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_code: Option<String>,
 }
 
 impl Wire {
-    fn set(&mut self, name: &str, value: &str) -> Result<(), HealthCheckError> {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         fn parse<T: FromStr>(
             field: &'static str,
             value: &str,
             allowed: &'static str,
-        ) -> Result<Option<T>, HealthCheckError> {
-            value.trim().parse().map(Some).map_err(|_| HealthCheckError::new(field, value, allowed))
+        ) -> Result<Option<T>, ConfigError> {
+            value.trim().parse().map(Some).map_err(|_| ConfigError::new(field, value, allowed))
         }
         match name {
             "enabled" => self.health_check_enabled = parse("HealthCheckEnabled", value, "true or false")?,
             "protocol" => {
-                let allowed = "HTTP or TCP";
-                let wrong = || HealthCheckError::new("HealthCheckProtocol", value, allowed);
+                let allowed = "HTTP, HTTPS or TCP";
+                let wrong = || ConfigError::new("HealthCheckProtocol", value, allowed);
                 self.health_check_protocol = Some(protocol(value).ok_or_else(wrong)?);
             }
             "path" => self.health_check_path = Some(value.to_owned()),
@@ -225,11 +210,12 @@ impl Wire {
             "unhealthy-threshold" => {
                 self.unhealthy_threshold_count = parse("UnhealthyThresholdCount", value, "from 2 to 10")?;
             }
-            "matcher" => self.matcher = Some(WireMatcher { http_code: value.to_owned() }),
+            "matcher" => self.matcher.get_or_insert_default().http_code = Some(value.to_owned()),
+            "grpc-matcher" => self.matcher.get_or_insert_default().grpc_code = Some(value.to_owned()),
             _ => {
                 let allowed = "one of enabled, protocol, path, port, interval, timeout, healthy-threshold, \
-                               unhealthy-threshold, matcher";
-                return Err(HealthCheckError::new("health check setting", name, allowed));
+                               unhealthy-threshold, matcher, grpc-matcher";
+                return Err(ConfigError::new("health check setting", name, allowed));
             }
         }
         Ok(())
@@ -239,20 +225,20 @@ impl Wire {
 fn protocol(text: &str) -> Option<HealthCheckProtocol> {
     match text {
         _ if text.eq_ignore_ascii_case("http") => Some(HealthCheckProtocol::Http),
+        _ if text.eq_ignore_ascii_case("https") => Some(HealthCheckProtocol::Https),
         _ if text.eq_ignore_ascii_case("tcp") => Some(HealthCheckProtocol::Tcp),
         _ => None,
     }
 }
 
 impl FromStr for HealthCheckPort {
-    type Err = HealthCheckError;
+    type Err = ConfigError;
 
-    fn from_str(text: &str) -> Result<Self, HealthCheckError> {
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
         if text == "traffic-port" {
             return Ok(Self::Traffic);
         }
-        let wrong =
-            |_| HealthCheckError::new("HealthCheckPort", text, "traffic-port or a port from 1 to 65535");
+        let wrong = |_| ConfigError::new("HealthCheckPort", text, "traffic-port or a port from 1 to 65535");
         text.parse().map(Self::Port).map_err(wrong)
     }
 }
@@ -267,13 +253,13 @@ impl fmt::Display for HealthCheckPort {
 }
 
 impl TryFrom<Wire> for HealthCheckConfig {
-    type Error = HealthCheckError;
+    type Error = ConfigError;
 
-    fn try_from(wire: Wire) -> Result<Self, HealthCheckError> {
+    fn try_from(wire: Wire) -> Result<Self, ConfigError> {
         let default = Self::default();
         let seconds = |field, value: Option<f64>| {
             let parse = |value| {
-                let wrong = |_| HealthCheckError::new(field, value, "a number of seconds");
+                let wrong = |_| ConfigError::new(field, value, "a number of seconds");
                 Duration::try_from_secs_f64(value).map_err(wrong)
             };
             value.map(parse).transpose()
@@ -282,6 +268,7 @@ impl TryFrom<Wire> for HealthCheckConfig {
             .unwrap_or(default.interval);
         let timeout = seconds("HealthCheckTimeoutSeconds", wire.health_check_timeout_seconds)?
             .unwrap_or_else(|| default.timeout.min(interval / 2));
+        let matcher = wire.matcher.unwrap_or_default();
         let config = Self {
             enabled: wire.health_check_enabled.unwrap_or(default.enabled),
             protocol: wire.health_check_protocol.unwrap_or(default.protocol),
@@ -291,7 +278,8 @@ impl TryFrom<Wire> for HealthCheckConfig {
             timeout,
             healthy_threshold: wire.healthy_threshold_count.unwrap_or(default.healthy_threshold),
             unhealthy_threshold: wire.unhealthy_threshold_count.unwrap_or(default.unhealthy_threshold),
-            matcher: wire.matcher.map_or(Ok(default.matcher), |matcher| matcher.http_code.parse())?,
+            matcher: matcher.http_code.map_or(Ok(default.matcher), |codes| codes.parse())?,
+            grpc_matcher: matcher.grpc_code.map_or(Ok(default.grpc_matcher), |codes| codes.parse())?,
         };
         config.validate()?;
         Ok(config)
@@ -309,7 +297,10 @@ impl From<HealthCheckConfig> for Wire {
             health_check_timeout_seconds: Some(config.timeout.as_secs_f64()),
             healthy_threshold_count: Some(config.healthy_threshold),
             unhealthy_threshold_count: Some(config.unhealthy_threshold),
-            matcher: Some(WireMatcher { http_code: config.matcher.to_string() }),
+            matcher: Some(WireMatcher {
+                http_code: Some(config.matcher.to_string()),
+                grpc_code: Some(config.grpc_matcher.to_string()),
+            }),
         }
     }
 }

@@ -4,21 +4,23 @@ use std::net::SocketAddr;
 
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
 
 use super::config::{HealthCheckConfig, HealthCheckPort, HealthCheckProtocol};
+use super::grpc;
 use super::state::{Failure, Outcome};
-use crate::{Body, BoxError, Target};
+use crate::{Body, BoxError, ProtocolVersion, Target, tls};
 
-const USER_AGENT: HeaderValue =
+pub(super) const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("Coracle-HealthChecker/", env!("CARGO_PKG_VERSION")));
 /// What an in-process target sees as `Host`; one over TCP sees `ip:port`, as behind ELB.
 const IN_PROCESS_HOST: HeaderValue = HeaderValue::from_static("localhost");
 /// An answer is read to its end, so that a guest is not cut off in the middle of it, but not for ever.
-const MAX_BODY: usize = 64 * 1024;
+pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// Checks `target` once, within the timeout.
 pub(super) async fn probe(target: &dyn Target, config: &HealthCheckConfig) -> Outcome {
@@ -37,8 +39,17 @@ pub(super) async fn probe(target: &dyn Target, config: &HealthCheckConfig) -> Ou
                 drain(response).await?;
                 Ok(Outcome::Success)
             }
-            (HealthCheckProtocol::Http, Some(address)) => over_tcp(address, config).await,
-            (HealthCheckProtocol::Http, None) => {
+            (HealthCheckProtocol::Http, Some(address)) => {
+                let stream = TcpStream::connect(address).await?;
+                over(stream, address, target.protocol_version(), config).await
+            }
+            (HealthCheckProtocol::Https, Some(address)) => {
+                let version = target.protocol_version();
+                let stream = TcpStream::connect(address).await?;
+                let stream = tls::to_target(stream, version != ProtocolVersion::Http1).await?;
+                over(stream, address, version, config).await
+            }
+            (HealthCheckProtocol::Http | HealthCheckProtocol::Https, None) => {
                 let response = call(target, config).await?;
                 judge(response, config).await
             }
@@ -61,15 +72,46 @@ async fn call(target: &dyn Target, config: &HealthCheckConfig) -> Result<Respons
 }
 
 /// Over a connection of its own, as ELB does: a pooled one would not show that the target still accepts.
-async fn over_tcp(address: SocketAddr, config: &HealthCheckConfig) -> Result<Outcome, BoxError> {
-    let mut request = request(config, HeaderValue::try_from(address.to_string())?)?;
-    request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+async fn over<I>(
+    stream: I,
+    address: SocketAddr,
+    version: ProtocolVersion,
+    config: &HealthCheckConfig,
+) -> Result<Outcome, BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let host = HeaderValue::try_from(address.to_string())?;
+    let io = TokioIo::new(stream);
+    if version == ProtocolVersion::Http1 {
+        let mut request = request(config, host)?;
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let (mut sender, connection) = http1::handshake(io).await?;
+        let exchange = async move {
+            let response = sender.send_request(request).await?;
+            judge(response.map(Body::from), config).await
+        };
+        return driven(connection, exchange).await;
+    }
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
     let exchange = async move {
+        if version == ProtocolVersion::Grpc {
+            let response = sender.send_request(grpc::request(address, config)?).await?;
+            return grpc::judge(response.map(Body::from), config).await;
+        }
+        let mut request = request(config, host)?;
+        request.headers_mut().remove(header::HOST);
+        *request.uri_mut() = format!("http://{address}{}", config.path).parse()?;
         let response = sender.send_request(request).await?;
         judge(response.map(Body::from), config).await
     };
+    driven(connection, exchange).await
+}
+
+async fn driven(
+    connection: impl Future,
+    exchange: impl Future<Output = Result<Outcome, BoxError>>,
+) -> Result<Outcome, BoxError> {
     tokio::pin!(exchange);
     tokio::select! {
         outcome = &mut exchange => outcome,

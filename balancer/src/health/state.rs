@@ -98,6 +98,16 @@ impl Health {
         (self.state, self.reason()) != (state, reason)
     }
 
+    /// Health checks were enabled or disabled. Who got traffic without them gets it until they say otherwise.
+    pub(crate) fn set_checked(&mut self, checked: bool) {
+        self.state = match (self.state, checked) {
+            (TargetState::Draining, _) => TargetState::Draining,
+            (_, false) => TargetState::Unavailable,
+            (TargetState::Unavailable, true) => TargetState::Healthy,
+            (state, true) => state,
+        };
+    }
+
     pub(crate) fn drain(&mut self) {
         self.state = TargetState::Draining;
     }

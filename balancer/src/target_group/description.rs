@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::latency::LatencyHistogram;
 use crate::TargetId;
 
 /// ELB's target states.
@@ -64,8 +65,14 @@ pub struct TargetDescription {
     pub reason: Option<&'static str>,
     /// The reason in words, for example `Health checks failed with these codes: [500]`.
     pub description: Option<String>,
+    /// Whether it is set aside for failing requests ([`OutlierDetection`](crate::OutlierDetection)).
+    pub ejected: bool,
+    /// How often it was.
+    pub ejections: u32,
     /// What it has done so far.
     pub counters: TargetCounters,
+    /// How long its answers took; of groups with `coracle.metrics.latency.enabled`.
+    pub latency: LatencyHistogram,
 }
 
 /// What went to a target and came back, since it was registered. Health checks do not count.
@@ -86,4 +93,6 @@ pub struct TargetCounters {
     pub responses_5xx: u64,
     /// Requests it did not answer: not reached, overloaded, timed out or malformed.
     pub failures: u64,
+    /// Of the requests those that had reached another target before.
+    pub retries: u64,
 }

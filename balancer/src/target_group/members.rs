@@ -2,19 +2,27 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::attributes::TargetGroupAttributes;
 use super::description::{TargetDescription, TargetState};
 use super::entry::Entry;
+use super::outliers::Ejections;
+use super::slow_start::{self, Ramp};
 use crate::TargetId;
-use crate::health::Health;
+use crate::health::{Health, HealthCheckConfig, Outcome};
 
 /// One target and what is known of it.
 pub(super) struct Member {
     pub(super) entry: Arc<Entry>,
     pub(super) health: Health,
     pub(super) checker: Option<AbortHandle>,
+    /// 1 to 256.
+    pub(super) weight: u32,
+    pub(super) ramp: Option<Ramp>,
+    pub(super) ejections: Ejections,
 }
 
 impl Member {
@@ -41,14 +49,24 @@ impl Member {
             state: self.health.state(),
             reason: self.health.reason(),
             description: self.health.description(),
+            ejected: self.ejections.is_ejected(),
+            ejections: self.ejections.total,
             counters: self.entry.counters(),
+            latency: self.entry.latency(),
         }
     }
 }
 
+/// What an outcome of a health check changed of a target.
+pub(super) struct Changed {
+    /// Else only the reason for its state is another one.
+    pub(super) state: Option<(TargetId, TargetState)>,
+}
+
 /// Keys grow with each registration, so the order of keys is the order of registration.
-#[derive(Default)]
 pub(super) struct Members {
+    pub(super) attributes: TargetGroupAttributes,
+    pub(super) health_check: HealthCheckConfig,
     by_key: BTreeMap<u64, Member>,
     /// The newest member of each id.
     latest: HashMap<TargetId, u64>,
@@ -56,6 +74,10 @@ pub(super) struct Members {
 }
 
 impl Members {
+    pub(super) fn new(attributes: TargetGroupAttributes, health_check: HealthCheckConfig) -> Self {
+        Self { attributes, health_check, by_key: BTreeMap::new(), latest: HashMap::new(), last_key: 0 }
+    }
+
     pub(super) fn next_key(&mut self) -> u64 {
         self.last_key += 1;
         self.last_key
@@ -80,6 +102,21 @@ impl Members {
         self.by_key.get_mut(&key)
     }
 
+    /// Takes in the outcome of one health check. `None`: it changed nothing, or the target is gone.
+    pub(super) fn observe(&mut self, key: u64, outcome: Outcome) -> Option<Changed> {
+        let member = self.by_key.get_mut(&key)?;
+        let before = member.health.state();
+        if !member.health.observe(outcome, &self.health_check) {
+            return None;
+        }
+        let after = member.health.state();
+        if before == after {
+            return Some(Changed { state: None });
+        }
+        member.ramp = None;
+        Some(Changed { state: Some((member.entry.core.id.clone(), after)) })
+    }
+
     pub(super) fn latest(&self, id: &TargetId) -> Option<&Member> {
         self.by_key.get(self.latest.get(id)?)
     }
@@ -93,17 +130,62 @@ impl Members {
         self.by_key.values()
     }
 
-    /// Where requests go: the healthy targets; if there is none and at least one was found unhealthy, all that do not
-    /// drain ("fails open"). While all targets are new nobody has been found anything: they get no traffic yet.
-    pub(super) fn usable(&self) -> Vec<Arc<Entry>> {
-        let with = |wanted: &dyn Fn(TargetState) -> bool| -> Vec<_> {
-            let members = self.iter().filter(|member| wanted(member.health.state()));
-            members.map(|member| Arc::clone(&member.entry)).collect()
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.by_key.values_mut()
+    }
+
+    /// Where requests go, each with its weight: the healthy targets; if there are fewer than the minimum and at least one
+    /// was found unhealthy, all that do not drain ("fails open"). While all targets are new nobody has been found
+    /// anything: they get no traffic yet.
+    pub(super) fn usable(&self) -> (Vec<Arc<Entry>>, Vec<u32>) {
+        let with = |wanted: &dyn Fn(TargetState) -> bool| {
+            self.iter().filter(|member| wanted(member.health.state())).collect::<Vec<_>>()
         };
-        let healthy = with(&TargetState::is_usable);
-        if !healthy.is_empty() || !self.iter().any(|member| member.health.state() == TargetState::Unhealthy) {
-            return healthy;
+        let mut usable = with(&TargetState::is_usable);
+        // They are never all of them, but the others may have left or become unhealthy since: then better those than none.
+        if usable.iter().any(|member| !member.ejections.is_ejected()) {
+            usable.retain(|member| !member.ejections.is_ejected());
         }
-        with(&|state| state != TargetState::Draining)
+        let found_unhealthy = self.iter().any(|member| member.health.state() == TargetState::Unhealthy);
+        if found_unhealthy {
+            let all = with(&|state| state != TargetState::Draining);
+            if usable.len() < self.attributes.minimum_healthy.of(all.len()) {
+                usable = all;
+            }
+        }
+        // Without a ramp weights stay as small as they are: the smaller they are, the sooner each had its turn.
+        let ramping = usable.iter().any(|member| member.ramp.is_some());
+        let weight = |member: &&Member| match (ramping, member.ramp) {
+            (false, _) => member.weight,
+            (true, None) => member.weight * slow_start::FULL,
+            (true, Some(ramp)) => member.weight * ramp.share(),
+        };
+        (usable.iter().map(|member| Arc::clone(&member.entry)).collect(), usable.iter().map(weight).collect())
+    }
+
+    /// Ejects a target, unless it is already, or too many are. Tells for how long.
+    pub(super) fn eject(&mut self, key: u64) -> Option<Duration> {
+        let detection = self.attributes.outlier_detection;
+        let usable: Vec<_> = self.iter().filter(|member| member.health.state().is_usable()).collect();
+        let ejected = usable.iter().filter(|member| member.ejections.is_ejected()).count();
+        let most = detection.most_of(usable.len());
+        let member = self.by_key.get_mut(&key)?;
+        let may = ejected < most && member.health.state().is_usable() && !member.ejections.is_ejected();
+        may.then(|| member.ejections.begin(&detection))
+    }
+
+    /// Begins the ramp of a target that has just become usable. "Newly registered targets enter slow start mode only when
+    /// there is at least one healthy target that is not in slow start mode" (ELB's guide): of targets that are all new
+    /// none has anybody to leave its share to.
+    pub(super) fn begin_ramp(&mut self, key: u64) {
+        let Some(duration) = self.attributes.slow_start else { return };
+        let at_full = |member: &Member| {
+            member.entry.core.key != key && member.health.state().is_usable() && member.ramp.is_none()
+        };
+        if self.iter().any(at_full)
+            && let Some(member) = self.by_key.get_mut(&key)
+        {
+            member.ramp = Some(Ramp::begin(duration));
+        }
     }
 }

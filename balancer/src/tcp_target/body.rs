@@ -11,13 +11,22 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::http2::Stream;
 use super::pool::Taken;
 use crate::{Body, BoxError};
 
-/// The body of a target's answer. Holds the connection and gives it back to the pool at the end.
+/// What an answer holds of its connection until its last byte.
+pub(super) enum Held {
+    /// All of it: given back to the pool at the end, closed when dropped before.
+    Pooled(Taken),
+    /// One stream, which is reset when dropped before the end.
+    Stream(#[expect(dead_code, reason = "held for its drop")] Stream),
+}
+
+/// The body of a target's answer. Holds its part of the connection and gives it back at the end.
 pub(crate) struct UpstreamBody {
     incoming: Incoming,
-    connection: Option<Taken>,
+    connection: Option<Held>,
     idle_timeout: Duration,
     /// Armed when the target lets us wait for the first time: most answers never do.
     idle: Option<Pin<Box<Sleep>>>,
@@ -29,7 +38,7 @@ pub(crate) struct UpstreamBody {
 struct Stalled(Duration);
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, connection: Taken, idle_timeout: Duration) -> Self {
+    pub(super) fn new(incoming: Incoming, connection: Held, idle_timeout: Duration) -> Self {
         let mut body =
             Self { incoming, connection: Some(connection), idle_timeout, idle: None, waiting: false };
         body.finish_if_ended();
@@ -43,7 +52,7 @@ impl UpstreamBody {
     }
 
     fn finish(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(Held::Pooled(connection)) = self.connection.take() {
             connection.give_back();
         }
     }
@@ -126,6 +135,48 @@ impl http_body::Body for WatchedBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.progress.note();
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer that has to end by a deadline.
+pub(super) struct LimitedBody {
+    body: Body,
+    timeout: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the answer did not end within {0:?}")]
+struct TooLong(Duration);
+
+impl LimitedBody {
+    pub(super) fn new(body: Body, deadline: Instant, timeout: Duration) -> Self {
+        Self { body, timeout, deadline: Box::pin(tokio::time::sleep_until(deadline)) }
+    }
+}
+
+impl http_body::Body for LimitedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // Looked at first: a body that always has a frame ready would never come to it otherwise.
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            self.body = Body::empty();
+            return Poll::Ready(Some(Err(TooLong(self.timeout).into())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, Weak};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
 
 use super::TcpTargetConfig;
-use crate::{Body, BoxError};
+use crate::{Body, BoxError, tls};
 
 /// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
 /// others get old enough to be dropped.
@@ -57,22 +58,20 @@ impl Pool {
     }
 
     pub(super) async fn connect(&self) -> Result<SendRequest<Body>, ConnectError> {
-        let stream = time::timeout(self.config.connect_timeout, TcpStream::connect(self.address))
-            .await
-            .map_err(|_elapsed| ConnectError::Timeout)?
-            .map_err(|error| ConnectError::Refused(error.into()))?;
+        let refused = |error: BoxError| ConnectError::Refused(error);
+        let opened = time::timeout(self.config.connect_timeout, self.open());
+        opened.await.map_err(|_elapsed| ConnectError::Timeout)?.map_err(refused)
+    }
+
+    async fn open(&self) -> Result<SendRequest<Body>, BoxError> {
+        let stream = TcpStream::connect(self.address).await?;
         // A request goes out in one write already; Nagle would only delay the chunks of an upload.
-        stream.set_nodelay(true).map_err(|error| ConnectError::Refused(error.into()))?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ConnectError::Refused(error.into()))?;
-        // Ends when `sender` and the body of its answer are dropped, or the target closes.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to target ended");
-            }
-        });
-        Ok(sender)
+        stream.set_nodelay(true)?;
+        if self.config.tls {
+            handshake(tls::to_target(stream, false).await?).await
+        } else {
+            handshake(stream).await
+        }
     }
 
     fn put(self: &Arc<Self>, connection: SendRequest<Body>) {
@@ -98,6 +97,20 @@ impl Pool {
         idle.swept = !idle.connections.is_empty();
         idle.swept
     }
+}
+
+async fn handshake<I>(stream: I) -> Result<SendRequest<Body>, BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends when `sender` and the body of its answer are dropped, or the target closes.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to target ended");
+        }
+    });
+    Ok(sender)
 }
 
 /// Closes connections nobody asks for again, so that a target without traffic holds no sockets.

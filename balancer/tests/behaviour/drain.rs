@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use coracle_balancer::{
-    Body, HealthCheckConfig, Target, TargetError, TargetGroup, TargetGroupConfig, TargetState,
+    Body, HealthCheckConfig, Target, TargetError, TargetGroup, TargetGroupAttributes, TargetGroupConfig,
+    TargetState,
 };
 use futures_util::FutureExt;
 use http::Response;
@@ -161,7 +162,7 @@ async fn deregistration_ends_with_its_delay() {
     let (target, mut calls, _release) = held();
     let delay = Duration::from_millis(200);
     let config = TargetGroupConfig {
-        deregistration_delay: delay,
+        attributes: TargetGroupAttributes { deregistration_delay: delay, ..TargetGroupAttributes::default() },
         health_check: HealthCheckConfig::disabled(),
         ..TargetGroupConfig::new("short")
     };

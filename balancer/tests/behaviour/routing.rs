@@ -76,7 +76,7 @@ async fn when_no_target_takes_it_the_answer_is_503() {
     let gone = || target(|_| async { Err(TargetError::Unreached { request: None, source: "gone".into() }) });
     let front = Front::new(group([("a", full()), ("b", full())]));
     assert_eq!(front.get("/").await.status(), 503);
-    front.listener.set_group(group([("a", gone())]));
+    front.listener.set_routes(group([("a", gone())]));
     assert_eq!(front.get("/").await.status(), 503);
 }
 
@@ -85,7 +85,7 @@ async fn a_listener_can_be_pointed_at_another_group_under_an_open_connection() {
     let front = Front::new(group([("blue", saying("blue"))]));
     let mut client = front.client().await;
     assert_eq!(bytes_of(client.send_request(get("/")).await.unwrap()).await, "blue");
-    front.listener.set_group(group([("green", saying("green"))]));
+    front.listener.set_routes(group([("green", saying("green"))]));
     client.ready().await.unwrap();
     assert_eq!(bytes_of(client.send_request(get("/")).await.unwrap()).await, "green");
 }
@@ -103,7 +103,7 @@ async fn registering_an_id_again_replaces_the_target() {
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_can_be_told_apart() {
     let front = Front::new(group([]));
-    let taken = ListenerConfig { name: "second".to_owned(), address: front.address() };
+    let taken = ListenerConfig::new("second", front.address());
     let other = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() }).unwrap();
     let error = other.listen(taken.clone(), group([])).unwrap_err();
     assert!(matches!(error, BalancerError::PortInUse { address } if address == front.address()), "{error:?}");

@@ -17,11 +17,11 @@ use http_body_util::BodyExt;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// No wait of a test is longer: what takes more has hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
-pub(crate) const HEALTHY: RegisterOptions = RegisterOptions { initial: TargetState::Healthy };
+pub(crate) const HEALTHY: RegisterOptions = RegisterOptions::new(TargetState::Healthy);
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.expect("the event the test waits for did not come")
@@ -135,7 +135,7 @@ impl Front {
 }
 
 pub(crate) fn any_port() -> ListenerConfig {
-    ListenerConfig { name: "test".to_owned(), address: SocketAddr::from(([127, 0, 0, 1], 0)) }
+    ListenerConfig::new("test", SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 /// What came back over a connection until it ended.
@@ -200,6 +200,14 @@ where
         }
     });
     address
+}
+
+/// An address that refuses connections for as long as the socket is held: bound, so that nobody else gets it, and not
+/// listening.
+pub(crate) fn refusing() -> (SocketAddr, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    (socket.local_addr().unwrap(), socket)
 }
 
 /// Reads up to the empty line; `None` at the end of the connection.

@@ -1,5 +1,6 @@
 //! The command line as typed. Each command has a file of its own here, and one of the same name in `cli` that does it.
 
+mod balance;
 mod cluster;
 mod logs;
 mod ps;
@@ -14,6 +15,7 @@ mod workload;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use balance::BalanceArgs;
 pub(crate) use cluster::ClusterCommand;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Start the daemon in the foreground, and apply a Compose file
     Up(UpArgs),
+    /// Balance requests over servers that run elsewhere, as a file says
+    Balance(BalanceArgs),
     /// List the tasks that run
     Ps(PsArgs),
     /// Show what tasks printed

@@ -4,9 +4,9 @@ use super::{ComposeError, Variables, interpolate::interpolate, yaml::Node, yaml:
 
 /// One value of the file and how one gets to it.
 #[derive(Clone)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     /// As a person would write it: `services.web.ports[0]`. Empty for the document itself.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Where it stands: for the value of a key, the key's line.
     line: usize,
     node: &'a Node,
@@ -14,39 +14,39 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn document(node: &'a Node, variables: Variables<'a>) -> Self {
+    pub(crate) fn document(node: &'a Node, variables: Variables<'a>) -> Self {
         Self { path: String::new(), line: node.line, node, variables }
     }
 
     /// A complaint about this value.
-    pub(super) fn error(&self, message: impl Into<String>) -> ComposeError {
+    pub(crate) fn error(&self, message: impl Into<String>) -> ComposeError {
         ComposeError { line: Some(self.line), path: self.path.clone(), message: message.into() }
     }
 
     /// The complaint about a key that means nothing here.
-    pub(super) fn unsupported(&self, supported: &[&str]) -> ComposeError {
+    pub(crate) fn unsupported(&self, supported: &[&str]) -> ComposeError {
         self.error(format!("this key is not supported; supported here: {}", supported.join(", ")))
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.node.value, Value::Null)
     }
 
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         matches!(self.node.value, Value::List(_))
     }
 
-    pub(super) fn is_map(&self) -> bool {
+    pub(crate) fn is_map(&self) -> bool {
         matches!(self.node.value, Value::Map(_))
     }
 
     /// The entries of a mapping whose keys the specification fixes, without extensions (`x-...`): those are for others.
-    pub(super) fn settings(&self) -> Result<Vec<(&'a str, Self)>, ComposeError> {
+    pub(crate) fn settings(&self) -> Result<Vec<(&'a str, Self)>, ComposeError> {
         Ok(self.entries()?.into_iter().filter(|(key, _)| !key.starts_with("x-")).collect())
     }
 
     /// The entries of a mapping whose keys the user chose.
-    pub(super) fn entries(&self) -> Result<Vec<(&'a str, Self)>, ComposeError> {
+    pub(crate) fn entries(&self) -> Result<Vec<(&'a str, Self)>, ComposeError> {
         let Value::Map(entries) = &self.node.value else {
             return Err(self.error(format!("a mapping is expected, not {}", self.kind())));
         };
@@ -58,7 +58,7 @@ impl<'a> Field<'a> {
         Ok(fields.collect())
     }
 
-    pub(super) fn items(&self) -> Result<Vec<Self>, ComposeError> {
+    pub(crate) fn items(&self) -> Result<Vec<Self>, ComposeError> {
         let Value::List(items) = &self.node.value else {
             return Err(self.error(format!("a list is expected, not {}", self.kind())));
         };
@@ -72,7 +72,7 @@ impl<'a> Field<'a> {
     }
 
     /// A scalar with its variables replaced.
-    pub(super) fn string(&self) -> Result<String, ComposeError> {
+    pub(crate) fn string(&self) -> Result<String, ComposeError> {
         let Value::Scalar(text) = &self.node.value else {
             return Err(self.error(format!("a value is expected, not {}", self.kind())));
         };
@@ -80,11 +80,11 @@ impl<'a> Field<'a> {
     }
 
     /// A scalar, understood by `parse`, which says what it expects.
-    pub(super) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ComposeError> {
+    pub(crate) fn parsed<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ComposeError> {
         parse(&self.string()?).map_err(|message| self.error(message))
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, ComposeError> {
+    pub(crate) fn boolean(&self) -> Result<bool, ComposeError> {
         self.parsed(|text| match text {
             "true" | "True" | "TRUE" => Ok(true),
             "false" | "False" | "FALSE" => Ok(false),
@@ -93,7 +93,7 @@ impl<'a> Field<'a> {
     }
 
     /// A mapping `NAME: value`, or the list `- NAME=value`. A name without a value has `None`.
-    pub(super) fn pairs(&self) -> Result<Vec<(String, Option<String>)>, ComposeError> {
+    pub(crate) fn pairs(&self) -> Result<Vec<(String, Option<String>)>, ComposeError> {
         if self.is_null() {
             return Ok(Vec::new());
         }
@@ -121,7 +121,7 @@ impl<'a> Field<'a> {
         Ok(pairs)
     }
 
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
         (self.variables)(name)
     }
 

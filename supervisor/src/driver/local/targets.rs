@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coracle_balancer::{
     Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
-    TargetDescription, TargetError, TargetGroupConfig, TargetId, TargetState,
+    TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetState,
 };
 use coracle_runtime::{Container, HandleError};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -60,7 +60,7 @@ impl Targets {
         if let Some(listener) = &*listener {
             return Ok(listener.local_addr());
         }
-        let config = ListenerConfig { name: group.name.clone(), address };
+        let config = ListenerConfig::new(group.name.clone(), address);
         let bound =
             self.balancer.listen(config, Arc::clone(&known.balanced)).map_err(|error| match error {
                 BalancerError::PortInUse { address } => PublishError::PortInUse(address),
@@ -93,7 +93,10 @@ impl Group {
             name: group.name.clone(),
             arn: Some(group.arn.clone()),
             health_check: group.publication.health_check.clone(),
-            deregistration_delay: group.publication.deregistration_delay,
+            attributes: TargetGroupAttributes {
+                deregistration_delay: group.publication.deregistration_delay,
+                ..TargetGroupAttributes::default()
+            },
         });
         let healths = Arc::default();
         let teller = tokio::spawn(tell(Arc::clone(&balanced), Arc::clone(&healths))).abort_handle();
@@ -105,7 +108,7 @@ impl Group {
         let id = TargetId::new(task.as_str());
         let (health, receiver) = watch::channel(TargetHealth::Initial);
         self.healths().insert(id.clone(), health);
-        self.balanced.register(id.clone(), target, RegisterOptions { initial: TargetState::Initial });
+        self.balanced.register(id.clone(), target, RegisterOptions::new(TargetState::Initial));
         // With health checks disabled it is usable from the beginning, which may have been told before it was asked for.
         if let (Some(target), Some(health)) = (self.balanced.target(&id), self.healths().get(&id)) {
             note(health, &target);
