@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_balancer::Balancer;
-use coracle_runtime::{Image, ImageKind, Runtime};
+use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
 
 use super::{
     Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Unrunnable,
@@ -44,6 +44,8 @@ pub struct LocalDriverConfig {
     /// Where logs (`logs/<task id>/<container>.log`) and the tasks' own volumes (`tasks/<task id>/<volume>`) are kept. Without one, logs stay in a
     /// bounded piece of memory and volumes in the host's temporary directory.
     pub data_dir: Option<PathBuf>,
+    /// What tasks use of the host's network; without one, the system's resolver, and nothing of the host is reserved.
+    pub uplink: Option<Arc<Uplink>>,
 }
 
 /// Runs tasks in this process. Clones are the same driver.
@@ -56,6 +58,7 @@ struct Inner {
     runtime: Runtime,
     images: Images,
     addresses: Addresses,
+    uplink: Arc<Uplink>,
     targets: Targets,
     logs: Logs,
     volumes: Volumes,
@@ -77,6 +80,7 @@ impl LocalDriver {
             images: Images::new(runtime.clone()),
             runtime,
             addresses: Addresses::new(rand::random()),
+            uplink: config.uplink.unwrap_or_else(Uplink::system),
             targets: Targets::new(balancer),
             logs: Logs::open(config.data_dir.as_deref())?,
             volumes: Volumes::open(config.data_dir.as_deref())?,

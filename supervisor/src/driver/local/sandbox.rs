@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Output, TaskNetwork,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -38,6 +38,7 @@ pub(super) struct LocalSandbox {
     mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
+    network: TaskNetwork,
     lease: Option<Lease>,
     /// Removes the task's own volumes when it is dropped.
     _volumes: TaskVolumes,
@@ -74,6 +75,12 @@ impl LocalSandbox {
             }
             NetworkMode::Host | NetworkMode::None => None,
         };
+        let uplink = Arc::clone(&driver.uplink);
+        let network = match (content.network_mode, &lease) {
+            (NetworkMode::Host, _) => TaskNetwork::host(uplink),
+            (_, Some(lease)) => TaskNetwork::with_address(lease.address(), uplink),
+            (_, None) => TaskNetwork::none(uplink),
+        };
         let volumes = driver.volumes.task(&launch.id);
         let mounts = mounts(content, &volumes)?;
         let envelope = envelope(&launch);
@@ -82,6 +89,7 @@ impl LocalSandbox {
             images,
             mounts,
             envelope,
+            network,
             lease,
             _volumes: volumes,
             state: Mutex::default(),
@@ -105,7 +113,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: environment(&self.launch.environment, definition, over),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
-            network: self.network(),
+            network: self.network.container(settings.egress),
             envelope: Some(self.envelope.clone()),
             // "Container cpu is a share inside the task's": only the task's is a quota.
             cpu: None,
@@ -118,14 +126,6 @@ impl LocalSandbox {
             output: Output::Log(sink),
             ..defaults
         })
-    }
-
-    fn network(&self) -> Network {
-        match (self.launch.definition.content.network_mode, &self.lease) {
-            (NetworkMode::Host, _) => Network::Host,
-            (_, Some(lease)) => Network::Address(IpAddr::V4(lease.address())),
-            (_, None) => Network::None,
-        }
     }
 
     /// The task's side of a target group: its handler, or the address of its server.
