@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -54,6 +54,7 @@ pub struct HostBuilder {
     data_dir: Option<PathBuf>,
     api: Option<SocketAddr>,
     max_instances: Option<u32>,
+    host_ports: Option<IpAddr>,
 }
 
 /// A host could not be started.
@@ -195,6 +196,12 @@ impl HostBuilder {
         Self { max_instances: Some(instances), ..self }
     }
 
+    /// Binds the host ports of tasks at this address of the host; without it at 127.0.0.1, where other machines do not reach them.
+    #[must_use]
+    pub fn host_ports(self, address: IpAddr) -> Self {
+        Self { host_ports: Some(address), ..self }
+    }
+
     /// Starts the host on the current tokio runtime. What the data directory wants running starts at once.
     ///
     /// # Errors
@@ -253,7 +260,11 @@ fn prepare(settings: &HostBuilder, reserved: Vec<SocketAddr>) -> Result<Parts, H
     let runtime = paths::open_runtime(settings.max_instances)?;
     let balancer = Balancer::start(BalancerConfig::default())?;
     let uplink = Uplink::new(Arc::new(SystemResolver), reserved, paths::http_client());
-    let config = LocalDriverConfig { data_dir: data_dir.map(Path::to_owned), uplink: Some(uplink) };
+    let config = LocalDriverConfig {
+        data_dir: data_dir.map(Path::to_owned),
+        uplink: Some(uplink),
+        host_port_address: settings.host_ports,
+    };
     let driver = LocalDriver::new(config, runtime.clone(), balancer.clone());
     let unusable = |source: io::Error| HostError::DataDir {
         path: data_dir.map_or_else(std::env::temp_dir, Path::to_owned),
