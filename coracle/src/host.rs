@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -10,7 +10,8 @@ use std::{
 
 use coracle_api::{Ecs, Logs, Server, Services};
 use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
-use coracle_runtime::{Runtime, RuntimeError};
+use coracle_runtime::network::lookup::SystemResolver;
+use coracle_runtime::{Runtime, RuntimeError, Uplink};
 use coracle_supervisor::{
     OperationError, Supervisor, SupervisorConfig,
     driver::local::{LocalDriver, LocalDriverConfig},
@@ -53,6 +54,7 @@ pub struct HostBuilder {
     data_dir: Option<PathBuf>,
     api: Option<SocketAddr>,
     max_instances: Option<u32>,
+    host_ports: Option<IpAddr>,
 }
 
 /// A host could not be started.
@@ -194,6 +196,12 @@ impl HostBuilder {
         Self { max_instances: Some(instances), ..self }
     }
 
+    /// Binds the host ports of tasks at this address of the host; without it at 127.0.0.1, where other machines do not reach them.
+    #[must_use]
+    pub fn host_ports(self, address: IpAddr) -> Self {
+        Self { host_ports: Some(address), ..self }
+    }
+
     /// Starts the host on the current tokio runtime. What the data directory wants running starts at once.
     ///
     /// # Errors
@@ -204,8 +212,8 @@ impl HostBuilder {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let (data_dir, max_instances) = (self.data_dir, self.max_instances);
-        let prepare = tokio::task::spawn_blocking(move || prepare(data_dir.as_deref(), max_instances));
+        let reserved = listener.iter().map(|(_, address)| *address).collect();
+        let prepare = tokio::task::spawn_blocking(move || prepare(&self, reserved));
         let Parts { store, file, driver, runtime, balancer } =
             prepare.await.map_err(HostError::Interrupted)??;
         let supervisor = Supervisor::start(SupervisorConfig::default(), store, Arc::new(driver.clone()))
@@ -241,16 +249,22 @@ struct Parts {
     balancer: Balancer,
 }
 
-/// Everything that blocks: files, the engine, threads.
-fn prepare(data_dir: Option<&Path>, max_instances: Option<u32>) -> Result<Parts, HostError> {
+/// Everything that blocks: files, the engine, threads. What listens at `reserved`, no task shall reach by accident.
+fn prepare(settings: &HostBuilder, reserved: Vec<SocketAddr>) -> Result<Parts, HostError> {
+    let data_dir = settings.data_dir.as_deref();
     let file = data_dir.map(open_store).transpose()?.map(Arc::new);
     let store: Arc<dyn Store> = match &file {
         Some(file) => file.clone(),
         None => Arc::new(MemoryStore::new()),
     };
-    let runtime = paths::open_runtime(max_instances)?;
+    let runtime = paths::open_runtime(settings.max_instances)?;
     let balancer = Balancer::start(BalancerConfig::default())?;
-    let config = LocalDriverConfig { data_dir: data_dir.map(Path::to_owned) };
+    let uplink = Uplink::new(Arc::new(SystemResolver), reserved, paths::http_client());
+    let config = LocalDriverConfig {
+        data_dir: data_dir.map(Path::to_owned),
+        uplink: Some(uplink),
+        host_port_address: settings.host_ports,
+    };
     let driver = LocalDriver::new(config, runtime.clone(), balancer.clone());
     let unusable = |source: io::Error| HostError::DataDir {
         path: data_dir.map_or_else(std::env::temp_dir, Path::to_owned),

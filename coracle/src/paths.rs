@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use coracle_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use coracle_runtime::{HttpClient, Runtime, RuntimeConfig, RuntimeError};
 
 /// Where a daemon keeps what is wanted: `$XDG_DATA_HOME/coracle`, else `~/.local/share/coracle`. `None` where there is
 /// no home directory.
@@ -23,6 +23,19 @@ pub fn cache_dir() -> Option<PathBuf> {
 fn base(variable: &str, below_home: &str) -> Option<PathBuf> {
     let set = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     set.or_else(|| Some(env::home_dir().filter(|home| home.is_absolute())?.join(below_home)))
+}
+
+/// The client of the requests that tasks send. It trusts the certificate authorities of Mozilla's list and those in the PEM file that
+/// `SSL_CERT_FILE` names, OpenSSL's own variable.
+pub(crate) fn http_client() -> HttpClient {
+    let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from) else { return HttpClient::default() };
+    match HttpClient::trusting_file(&path) {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the certificates of SSL_CERT_FILE are not trusted: they cannot be read");
+            HttpClient::default()
+        }
+    }
 }
 
 /// A runtime with the user's cache of compiled code; without one where that cannot be used, as then only starts are

@@ -105,7 +105,8 @@ impl Serving {
             arguments: Vec::new(),
             environment: Vec::new(),
             volumes: Vec::new(),
-            network: NetworkMode::Bridge,
+            // Not bridge: it is reached at the balancer's port, and needs no host port for each replica.
+            network: NetworkMode::Awsvpc,
             container_port: None,
             cpu: None,
             memory: None,

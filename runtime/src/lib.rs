@@ -42,7 +42,8 @@ mod state;
 pub use container::{
     Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, StartError, Stdin, Usage,
 };
-pub use coracle_runtime_host::network::Network;
+pub use coracle_runtime_host::network::{self, Network, TaskNetwork, Uplink};
+pub use coracle_runtime_host::outgoing::HttpClient;
 pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};

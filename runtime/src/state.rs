@@ -3,7 +3,6 @@
 use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
 use crate::logs::{GuestOutput, LogLine, Stream};
 use coracle_runtime_host::memory::StoreMemory;
-use coracle_runtime_host::network::Network;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -49,7 +48,7 @@ impl Template {
 
     /// The data of a new store for a component.
     pub(crate) fn component_state(&self) -> wasmtime::Result<ComponentState> {
-        Ok(ComponentState::new(self.wasi()?.build(), self.spec.network, self.memory()))
+        Ok(ComponentState::new(self.wasi()?, self.spec.network.clone(), self.memory()))
     }
 
     /// The data of a new store for a preview 1 module.
@@ -78,21 +77,6 @@ impl Template {
         for mount in &spec.mounts {
             let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
             wasi.preopened_dir(&mount.host, &mount.guest, permissions)?;
-        }
-        let network = spec.network;
-        match network {
-            Network::None => {
-                wasi.allow_tcp(false).allow_udp(false);
-            }
-            Network::Host => {
-                wasi.inherit_network().allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
-            }
-            Network::Address(_) => {
-                wasi.allow_tcp(true).allow_udp(true);
-                wasi.socket_addr_check(move |address, purpose| {
-                    Box::pin(std::future::ready(network.permits(address, purpose)))
-                });
-            }
         }
         Ok(wasi)
     }

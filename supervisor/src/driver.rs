@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
-use crate::model::task::{TargetHealth, TaskOverride};
+use crate::model::task::{NetworkBinding, TargetHealth, TaskOverride};
 use crate::model::task_definition::TaskDefinition;
 
 /// What runs tasks on this node and publishes services.
@@ -49,6 +49,9 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
 
     /// Starts a container that has not been started.
     async fn start(&self, container: &str) -> Result<(), StartFailure>;
+
+    /// Where the ports of a started container are reached on the host.
+    fn network_bindings(&self, container: &str) -> Vec<NetworkBinding>;
 
     /// Resolves when a started container has ended. Any number may wait; dropping the future changes nothing.
     fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit>;

@@ -20,7 +20,7 @@ use crate::driver::{
     Unrunnable,
 };
 use crate::model::names::TaskId;
-use crate::model::task::TargetHealth;
+use crate::model::task::{NetworkBinding, TargetHealth};
 use crate::model::task_definition::TaskDefinition;
 
 /// What goes wrong, and how long things take.
@@ -236,6 +236,10 @@ impl Sandbox for SimulatedSandbox {
 
     fn image_digest(&self, container: &str) -> Option<String> {
         self.images.get(container).map(|image| format!("sha256:{image}"))
+    }
+
+    fn network_bindings(&self, _container: &str) -> Vec<NetworkBinding> {
+        Vec::new()
     }
 
     async fn start(&self, container: &str) -> Result<(), StartFailure> {

@@ -7,8 +7,8 @@ use crate::model::service::{
     Deployment, DeploymentRecord, LoadBalancer, RolloutState, Service, ServiceEvent, ServiceRecord,
 };
 use crate::model::task::{
-    Container, ContainerState, ContainerStatus, DesiredStatus, HealthStatus, LastStatus, NetworkBinding,
-    NetworkInterface, Task, TaskRecord, TaskStatus, binding_address,
+    Container, ContainerState, ContainerStatus, DesiredStatus, HealthStatus, LastStatus, NetworkInterface,
+    Task, TaskRecord, TaskStatus,
 };
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition};
 use crate::records::KnownTask;
@@ -71,6 +71,7 @@ fn containers(
             id: format!("{}-{}", record.id, container.name),
             last_status: ContainerState::Pending,
             image_digest: None,
+            network_bindings: Vec::new(),
             exit_code: None,
             reason: None,
         };
@@ -88,7 +89,7 @@ fn containers(
             last_status: seen.last_status,
             exit_code: seen.exit_code,
             reason: seen.reason.clone(),
-            network_bindings: bindings(container, content.network_mode, status),
+            network_bindings: seen.network_bindings.clone(),
             network_interfaces: interfaces(record, content.network_mode, status),
             health_status: HealthStatus::Unknown,
             cpu: over.and_then(|over| over.cpu).unwrap_or(container.cpu).to_string(),
@@ -97,19 +98,6 @@ fn containers(
         }
     };
     content.container_definitions.iter().map(view).collect()
-}
-
-fn bindings(container: &ContainerDefinition, mode: NetworkMode, status: &TaskStatus) -> Vec<NetworkBinding> {
-    let Some(bind_ip) = binding_address(mode, status.address) else { return Vec::new() };
-    let binding = |port: u16, protocol| NetworkBinding {
-        bind_ip: bind_ip.clone(),
-        container_port: port,
-        // Every task has an address of its own, so that a port needs no other number outside.
-        host_port: port,
-        protocol,
-    };
-    let mapped = container.port_mappings.iter();
-    mapped.filter_map(|mapping| Some(binding(mapping.container_port?, mapping.protocol))).collect()
 }
 
 fn interfaces(record: &TaskRecord, mode: NetworkMode, status: &TaskStatus) -> Vec<NetworkInterface> {

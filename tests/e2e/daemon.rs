@@ -3,5 +3,6 @@
 mod api;
 mod commands;
 mod compose;
+mod network;
 mod recovery;
 mod stops;

@@ -76,8 +76,8 @@ fn spec(name: String, workload: Workload) -> ContainerSpec {
             .map(|volume| Mount { host: volume.host, guest: volume.guest, read_only: volume.read_only })
             .collect(),
         network: match workload.network {
-            Some(NetworkChoice::Host) => Network::Host,
-            Some(NetworkChoice::None) | None => Network::None,
+            Some(NetworkChoice::Host) => Network::host(),
+            Some(NetworkChoice::None) | None => Network::none(),
         },
         cpu: workload.cpu,
         memory: workload.memory.map(|mib| u64::from(mib) * MIB),

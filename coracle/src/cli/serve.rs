@@ -79,7 +79,7 @@ fn meant(args: ServeArgs) -> Serving {
         .map(|volume| (volume.host, volume.guest, volume.read_only))
         .collect();
     serving.network = match args.workload.network {
-        None => NetworkMode::Bridge,
+        None => NetworkMode::Awsvpc,
         Some(NetworkChoice::Host) => NetworkMode::Host,
         Some(NetworkChoice::None) => NetworkMode::None,
     };

@@ -129,9 +129,13 @@ pub(super) fn table(tasks: &[Task]) -> String {
     table.render()
 }
 
+/// Where the task's ports are reached on the host; its own address where it has one that it listens at.
 fn addresses(task: &Task) -> impl Iterator<Item = String> + '_ {
     let bindings = task.containers.iter().flat_map(|container| &container.network_bindings);
-    bindings.map(|binding| format!("{}:{}", binding.bind_ip, binding.host_port))
+    let interfaces = task.containers.iter().take(1).flat_map(|container| &container.network_interfaces);
+    bindings
+        .map(|binding| format!("{}:{}", binding.bind_ip, binding.host_port))
+        .chain(interfaces.map(|interface| interface.private_ipv4_address.clone()))
 }
 
 /// The status, with the exit codes once there are any.

@@ -7,7 +7,8 @@ use coracle_supervisor::{
         publication::LISTEN,
         tags::Tag,
         task_definition::{
-            ContainerDefinition, HostVolume, KeyValuePair, MountPoint, PortMapping, TransportProtocol, Volume,
+            ContainerDefinition, HostVolume, KeyValuePair, MountPoint, NetworkMode, PortMapping,
+            TransportProtocol, Volume,
         },
     },
     operations::RegisterTaskDefinitionRequest,
@@ -61,6 +62,8 @@ impl Service {
         };
         RegisterTaskDefinitionRequest {
             family: self.family(project),
+            // It is reached at the balancer's port, and needs no host port for each replica.
+            network_mode: Some(NetworkMode::Awsvpc),
             container_definitions: vec![container],
             volumes: volumes.collect(),
             cpu: self.cpu.map(|units| units.to_string()),

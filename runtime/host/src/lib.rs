@@ -5,10 +5,12 @@
 //!
 //! - [`state`]: what a store holds, and the linkers for it.
 //! - [`memory`]: one limit over everything a task allocates.
-//! - [`network`]: which addresses a guest may use, and sockets at a task's own address.
+//! - [`network`]: where a guest lives, and what it may reach.
+//! - [`sockets`]: sockets at a task's own address.
 //! - [`outgoing`]: requests that guests send.
 
 pub mod memory;
 pub mod network;
 pub mod outgoing;
+pub mod sockets;
 pub mod state;

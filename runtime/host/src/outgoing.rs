@@ -1,34 +1,61 @@
-//! Requests that guests send through `wasi:http/outgoing-handler`.
+//! Requests that guests send: `wasi:http` of preview 2 and 3.
+//!
+//! All go through one [`HttpClient`]. It asks the container's [`Network`] where a host may be reached, connects to just these addresses, and
+//! keeps connections for the next request of the same container. A connection is never shared by containers: what one was allowed to
+//! connect to, another need not be.
+//!
+//! - `client`: the way of one request.
+//! - `connect`: a connection, with TLS or without.
+//! - `pool`: connections that wait for another request.
+//! - `body`: an answer's body, as it comes.
+
+mod body;
+mod client;
+mod connect;
+mod pool;
+
+pub use client::HttpClient;
 
 use crate::network::Network;
 use http::Request;
-use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::sync::LazyLock;
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// How long a connection may take to be made when the guest does not say.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the answer's headers may take when the guest does not say: wasmtime's own default.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Idle connections kept for a host.
-const IDLE_PER_HOST: usize = 32;
+/// How long a connection may take to be made, TLS included, when the guest does not say.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the answer's headers may take when the guest does not say.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the answer's body may pause when the guest does not say.
+pub const BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most that a guest may say for any of these: wasmtime's own default.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a request may take from its start to the last byte of its answer.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long a request waits for its turn when the task has too many under way.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One pool for the whole process: a connection for each request would run out of ports.
-static CLIENT: LazyLock<Client<HttpConnector, WasiBody>> = LazyLock::new(|| {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_nodelay(true);
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .build(connector)
-});
+/// The time a request may take.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
 
-/// What an instance may send. Denied unless the container has the host's network.
+impl Timeouts {
+    fn of(options: Option<RequestOptions>) -> Self {
+        let options = options.unwrap_or_default();
+        let within =
+            |wanted: Option<Duration>, default: Duration| wanted.unwrap_or(default).min(LONGEST_TIMEOUT);
+        Self {
+            connect: within(options.connect_timeout, CONNECT_TIMEOUT),
+            first_byte: within(options.first_byte_timeout, FIRST_BYTE_TIMEOUT),
+            between_bytes: within(options.between_bytes_timeout, BETWEEN_BYTES_TIMEOUT),
+        }
+    }
+}
+
+/// What an instance may send. Which fields a guest may set, and which an answer may bring, is wasmtime's to decide, as in its own client.
 #[derive(Debug)]
 pub struct OutgoingHttp {
     network: Network,
@@ -51,24 +78,14 @@ impl WasiHttpHooks for OutgoingHttp {
         options: Option<RequestOptions>,
         _: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let network = self.network;
+        let network = self.network.clone();
         Box::new(async move {
-            if network != Network::Host {
-                return Err(Error::HttpRequestDenied);
-            }
-            if request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
-                return Err(Error::TlsProtocolError); // no TLS towards the outside yet
-            }
-            let timeout =
-                options.and_then(|options| options.first_byte_timeout).unwrap_or(FIRST_BYTE_TIMEOUT);
-            let response = tokio::time::timeout(timeout, CLIENT.request(request))
-                .await
-                .map_err(|_| Error::ConnectionReadTimeout)?
-                .map_err(|error| {
-                    if error.is_connect() { Error::ConnectionRefused } else { Error::HttpProtocolError }
-                })?;
-            let response = response.map(|body| body.map_err(Error::from).boxed_unsync());
-            Ok((response, Box::new(async { Ok(()) }) as Io))
+            let response = client::send(&network, request, Timeouts::of(options)).await?;
+            // The connection is driven by a task of its own, so there is nothing left to wait for.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

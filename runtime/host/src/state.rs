@@ -1,13 +1,14 @@
 //! What a store holds, and the linkers that work on it.
 
 use crate::memory::StoreMemory;
-use crate::network::{self, Network, TaskSockets};
+use crate::network::Network;
 use crate::outgoing::OutgoingHttp;
+use crate::sockets::{self, SocketLedger, TaskSockets};
 use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker, Result};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::sockets::WasiSocketsView;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::sockets::WasiSocketsCtxView;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// The store data of a component's instance.
@@ -17,6 +18,7 @@ pub struct ComponentState {
     outgoing: OutgoingHttp,
     table: ResourceTable,
     network: Network,
+    sockets: SocketLedger,
     memory: StoreMemory,
 }
 
@@ -27,10 +29,23 @@ impl std::fmt::Debug for ComponentState {
 }
 
 impl ComponentState {
-    /// The data of a store whose guest sees `wasi`, may use `network`'s addresses and is charged to `memory`.
-    pub fn new(wasi: WasiCtx, network: Network, memory: StoreMemory) -> Self {
-        let (http, outgoing) = (WasiHttpCtx::new(), OutgoingHttp::new(network));
-        Self { wasi, http, outgoing, table: ResourceTable::new(), network, memory }
+    /// The data of a store whose guest sees `wasi`, lives on `network` and is charged to `memory`.
+    pub fn new(mut wasi: WasiCtxBuilder, network: Network, memory: StoreMemory) -> Self {
+        let sockets = sockets::grant(&mut wasi, &network);
+        Self {
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outgoing: OutgoingHttp::new(network.clone()),
+            table: ResourceTable::new(),
+            network,
+            sockets,
+            memory,
+        }
+    }
+
+    fn sockets(&mut self) -> TaskSockets<'_> {
+        let inner = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
+        TaskSockets::new(inner, &self.network, &mut self.sockets)
     }
 
     /// The store's limiter.
@@ -82,12 +97,9 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    // The sockets above bind where the guest says; ours bind where the task lives.
+    // The sockets above live where the guest says; ours live where the task does.
     linker.allow_shadowing(true);
-    network::add_to_linker(&mut linker, |state: &mut ComponentState| {
-        let network = state.network;
-        TaskSockets::new(state.sockets(), network)
-    })?;
+    sockets::add_to_linker(&mut linker, ComponentState::sockets)?;
     Ok(linker)
 }
 

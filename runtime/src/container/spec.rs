@@ -24,7 +24,7 @@ pub struct ContainerSpec {
     pub env: Vec<(String, String)>,
     /// Directories of the host that the guest sees.
     pub mounts: Vec<Mount>,
-    /// Which addresses the guest may use.
+    /// Where the guest lives on the network, and what it may reach.
     pub network: Network,
     /// The task that the container shares its quota and memory with; `None` stands alone.
     pub envelope: Option<Envelope>,
@@ -59,7 +59,7 @@ impl ContainerSpec {
             args: Vec::new(),
             env: Vec::new(),
             mounts: Vec::new(),
-            network: Network::None,
+            network: Network::none(),
             envelope: None,
             cpu: None,
             cpu_share: None,

@@ -160,7 +160,11 @@ impl Runner {
                         return Err(failed_to_start(failure));
                     }
                     life.containers.started(name);
-                    self.note_container(name, |status| status.last_status = ContainerState::Running);
+                    let bindings = sandbox.network_bindings(name);
+                    self.note_container(name, |status| {
+                        status.last_status = ContainerState::Running;
+                        status.network_bindings = bindings;
+                    });
                     life.exits.push(exit_of(sandbox, name));
                     waiting_since = Instant::now();
                 }
@@ -374,6 +378,7 @@ impl Runner {
             id: format!("{}-{}", self.record.id, container.name),
             last_status: ContainerState::Pending,
             image_digest: None,
+            network_bindings: Vec::new(),
             exit_code: None,
             reason: None,
         };

@@ -2,6 +2,7 @@
 //!
 //! - `images`: an image reference to a compiled image, each file compiled once.
 //! - `addresses`: a loopback address for each task.
+//! - `ports`: a container's ports, on the host and in its task.
 //! - `sandbox`: one task: specs from its definition, containers, volumes.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
 //! - `logs`: what containers print.
@@ -9,28 +10,30 @@
 mod addresses;
 mod images;
 mod logs;
+mod ports;
 mod sandbox;
 mod targets;
 mod volumes;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_balancer::Balancer;
-use coracle_runtime::{Image, ImageKind, Runtime};
+use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
 
 use super::{
     Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Unrunnable,
 };
 use crate::model::names::TaskId;
-use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition};
+use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition, TransportProtocol};
 use addresses::Addresses;
 use images::Images;
 pub use logs::ContainerLog;
 use logs::Logs;
+pub use ports::DEFAULT_HOST_PORT_ADDRESS;
 use sandbox::LocalSandbox;
 use targets::Targets;
 use volumes::Volumes;
@@ -44,6 +47,10 @@ pub struct LocalDriverConfig {
     /// Where logs (`logs/<task id>/<container>.log`) and the tasks' own volumes (`tasks/<task id>/<volume>`) are kept. Without one, logs stay in a
     /// bounded piece of memory and volumes in the host's temporary directory.
     pub data_dir: Option<PathBuf>,
+    /// What tasks use of the host's network; without one, the system's resolver, and nothing of the host is reserved.
+    pub uplink: Option<Arc<Uplink>>,
+    /// Where host ports are bound; without one, at [`DEFAULT_HOST_PORT_ADDRESS`], where other machines do not reach them.
+    pub host_port_address: Option<IpAddr>,
 }
 
 /// Runs tasks in this process. Clones are the same driver.
@@ -56,6 +63,8 @@ struct Inner {
     runtime: Runtime,
     images: Images,
     addresses: Addresses,
+    uplink: Arc<Uplink>,
+    host_port_address: IpAddr,
     targets: Targets,
     logs: Logs,
     volumes: Volumes,
@@ -77,6 +86,8 @@ impl LocalDriver {
             images: Images::new(runtime.clone()),
             runtime,
             addresses: Addresses::new(rand::random()),
+            uplink: config.uplink.unwrap_or_else(Uplink::system),
+            host_port_address: config.host_port_address.unwrap_or(DEFAULT_HOST_PORT_ADDRESS),
             targets: Targets::new(balancer),
             logs: Logs::open(config.data_dir.as_deref())?,
             volumes: Volumes::open(config.data_dir.as_deref())?,
@@ -109,8 +120,17 @@ impl Driver for LocalDriver {
             let image =
                 image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
             memory_suffices(container, &image, content.memory_mib())?;
+            let is_handler = image.kind() == ImageKind::Handler;
+            if is_handler
+                && container.port_mappings.iter().any(|port| port.protocol == TransportProtocol::Udp)
+            {
+                return Err(Unrunnable(format!(
+                    "Container '{}': its image answers HTTP requests, so that 'protocol' must be tcp in its portMappings.",
+                    container.name
+                )));
+            }
             let answers = published && content.traffic_container() == Some(container.name.as_str());
-            if answers && image.kind() != ImageKind::Handler {
+            if answers && !is_handler {
                 let refuse = |why: &str| {
                     Err(Unrunnable(format!("Container '{}' cannot be published: {why}.", container.name)))
                 };

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coracle_runtime::network::egress::{self, Egress};
+
 use crate::error::OperationError;
 
 /// Prefix of the labels that mean something to us.
@@ -21,8 +23,8 @@ pub struct ContainerSettings {
     pub max_concurrency: Option<u32>,
     /// `coracle.request-timeout`: seconds, may be fractional, above zero.
     pub request_timeout: Duration,
-    /// `coracle.egress`: hosts that the container may reach, separated by commas or spaces.
-    pub egress: Vec<String>,
+    /// `coracle.egress`: what the container may reach outside of its task; nothing when absent.
+    pub egress: Egress,
 }
 
 impl ContainerSettings {
@@ -33,7 +35,7 @@ impl ContainerSettings {
             instance_reuse: None,
             max_concurrency: None,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
-            egress: Vec::new(),
+            egress: Egress::default(),
         };
         for (label, value) in labels {
             let Some(name) = label.strip_prefix(PREFIX) else { continue };
@@ -61,8 +63,13 @@ impl ContainerSettings {
                     settings.request_timeout = seconds.ok_or_else(|| refuse("seconds above 0"))?;
                 }
                 "egress" => {
-                    let hosts = value.split([',', ' ']).filter(|host| !host.is_empty());
-                    settings.egress = hosts.map(str::to_owned).collect();
+                    settings.egress = value.parse().map_err(|error| {
+                        OperationError::client(format!(
+                            "Invalid label for container '{container}': in {label}, {error}. Allowed are, separated by \
+                             commas, {}.",
+                            egress::FORMS
+                        ))
+                    })?;
                 }
                 _ => {
                     return Err(OperationError::client(format!(

@@ -7,7 +7,7 @@ use super::names::{ClusterName, NodeId, ServiceName, TaskId};
 use super::publication::Publication;
 use super::service::LaunchType;
 use super::tags::Tag;
-use super::task_definition::{KeyValuePair, NetworkMode, TaskDefinitionId, TransportProtocol};
+use super::task_definition::{KeyValuePair, TaskDefinitionId, TransportProtocol};
 use crate::clock::Timestamp;
 
 /// Where a task is in its life. The order is the order of life: a task never goes back.
@@ -273,6 +273,9 @@ pub struct ContainerStatus {
     /// Of the image it runs, once known.
     #[serde(default)]
     pub image_digest: Option<String>,
+    /// Where its ports are reached on the host, once it has started.
+    #[serde(default)]
+    pub network_bindings: Vec<NetworkBinding>,
     /// 137 after a kill; none while it runs.
     #[serde(default)]
     pub exit_code: Option<i32>,
@@ -422,13 +425,4 @@ pub enum HealthStatus {
     Healthy,
     /// Failing.
     Unhealthy,
-}
-
-/// The address that a task of this network mode is reached at, for its network bindings.
-pub(crate) fn binding_address(mode: NetworkMode, address: Option<std::net::IpAddr>) -> Option<String> {
-    match mode {
-        NetworkMode::None => None,
-        NetworkMode::Host => Some("0.0.0.0".to_owned()),
-        NetworkMode::Bridge | NetworkMode::Awsvpc => address.map(|address| address.to_string()),
-    }
 }

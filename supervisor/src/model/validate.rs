@@ -1,13 +1,13 @@
 //! A request to register a task definition becomes one, or is refused with ECS's words and the field's name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::labels::ContainerSettings;
 use super::names::{ContainerName, Family, quoted};
 use super::size;
 use super::task_definition::{
     Compatibility, ContainerCondition, ContainerDefinition, NetworkMode, PortMapping,
-    RegisterTaskDefinitionRequest, StoredTaskDefinitionFields, TaskDefinitionContent,
+    RegisterTaskDefinitionRequest, StoredTaskDefinitionFields, TaskDefinitionContent, TransportProtocol,
 };
 use crate::error::OperationError;
 
@@ -57,6 +57,7 @@ impl TaskDefinitionContent {
                 "At least one container in a task definition must be marked as essential.",
             ));
         }
+        ports(&containers)?;
         dependencies(&containers)?;
         sums(&containers, cpu, memory)?;
         if request.requires_compatibilities.contains(&Compatibility::Fargate) {
@@ -144,7 +145,37 @@ fn one_container(
         }
     }
     container.port_mappings.iter().try_for_each(|mapping| one_port(mapping, network_mode).map_err(refuse))?;
-    ContainerSettings::parse(&container.name, &container.docker_labels)?;
+    let settings = ContainerSettings::parse(&container.name, &container.docker_labels)?;
+    match network_mode {
+        _ if settings.egress.is_empty() => Ok(()),
+        NetworkMode::Bridge | NetworkMode::Awsvpc => Ok(()),
+        NetworkMode::Host => Err(refuse(
+            "Label coracle.egress means nothing with the 'host' network mode, where everything can be reached.".to_owned(),
+        )),
+        NetworkMode::None => Err(refuse(
+            "Label coracle.egress means nothing with the 'none' network mode, where nothing can be reached.".to_owned(),
+        )),
+    }
+}
+
+/// The containers of a task share its addresses, and so its ports.
+fn ports(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
+    let mut taken: BTreeMap<(&str, TransportProtocol, u16), &str> = BTreeMap::new();
+    for container in containers {
+        for mapping in &container.port_mappings {
+            let host_port = mapping.host_port.filter(|port| *port != 0);
+            for (field, port) in [("containerPort", mapping.container_port), ("hostPort", host_port)] {
+                let Some(port) = port else { continue };
+                if let Some(other) = taken.insert((field, mapping.protocol, port), &container.name) {
+                    return Err(OperationError::client(format!(
+                        "Invalid setting for container '{}'. '{field}' {port} is mapped by container '{other}' already: the \
+                         containers of a task share their ports.",
+                        container.name
+                    )));
+                }
+            }
+        }
+    }
     Ok(())
 }
 

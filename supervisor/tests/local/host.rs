@@ -34,7 +34,8 @@ impl Host {
         let runtime =
             Runtime::new(RuntimeConfig { guest_threads: Some(1), ..RuntimeConfig::default() }).unwrap();
         let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() }).unwrap();
-        let config = LocalDriverConfig { data_dir: Some(data.path().to_owned()) };
+        let config =
+            LocalDriverConfig { data_dir: Some(data.path().to_owned()), ..LocalDriverConfig::default() };
         let driver = LocalDriver::new(config, runtime, balancer).unwrap();
         let store = Arc::new(MemoryStore::new());
         let supervisor =

@@ -2,5 +2,7 @@
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod network;
 mod services;
 mod tasks;

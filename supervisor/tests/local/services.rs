@@ -61,7 +61,8 @@ async fn no_request_fails_while_tasks_are_stopped_one_after_another() {
 #[tokio::test]
 async fn servers_all_listen_on_the_same_port_at_addresses_of_their_own() {
     let host = Host::new().await;
-    host.register("web", &guest("web"), json!({"portMappings": [{"containerPort": 8080}]})).await;
+    let port = json!({"portMappings": [{"containerPort": 8080}]});
+    host.register_task("web", &guest("web"), port, json!({"networkMode": "awsvpc"})).await;
     let address = host.serve("web", 2, &[]).await.unwrap();
     let mut seen = BTreeSet::new();
     for _ in 0..4 {
@@ -73,11 +74,10 @@ async fn servers_all_listen_on_the_same_port_at_addresses_of_their_own() {
     let mut addresses = BTreeSet::new();
     for arn in host.running("web").await {
         let task = host.task(&arn).await;
-        let binding = &task.containers[0].network_bindings[0];
-        assert_eq!(binding.host_port, 8080);
-        let direct = format!("{}:{}", binding.bind_ip, binding.host_port).parse().unwrap();
+        let address = &task.containers[0].network_interfaces[0].private_ipv4_address;
+        let direct = format!("{address}:8080").parse().unwrap();
         assert_eq!(get(direct, "/health").await, (200, "ok\n".to_owned()));
-        addresses.insert(binding.bind_ip.clone());
+        addresses.insert(address.clone());
     }
     assert_eq!(addresses.len(), 2);
 }

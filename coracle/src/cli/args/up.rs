@@ -1,8 +1,12 @@
 //! `coracle up`
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Args;
+use coracle_supervisor::driver::local::DEFAULT_HOST_PORT_ADDRESS;
 
 use super::values;
 
@@ -27,4 +31,8 @@ pub(crate) struct UpArgs {
     /// Where to listen for commands; nobody but this host's users should be able to reach it
     #[arg(long, value_name = "ADDRESS", default_value = coracle::DEFAULT_API_ADDRESS, value_parser = values::listen_address)]
     pub(crate) api: SocketAddr,
+
+    /// Where to bind the host ports of tasks; 0.0.0.0 lets other machines reach them
+    #[arg(long, value_name = "IP", default_value_t = DEFAULT_HOST_PORT_ADDRESS)]
+    pub(crate) host_ports: IpAddr,
 }

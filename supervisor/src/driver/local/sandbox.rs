@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Output, TaskNetwork,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::addresses::Lease;
+use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
 use crate::model::labels::ContainerSettings;
-use crate::model::task::{ContainerOverride, TargetHealth};
+use crate::model::task::{ContainerOverride, NetworkBinding, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
 
 /// How long a server may take to open its port before its health checks begin regardless.
@@ -38,6 +39,7 @@ pub(super) struct LocalSandbox {
     mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
+    network: TaskNetwork,
     lease: Option<Lease>,
     /// Removes the task's own volumes when it is dropped.
     _volumes: TaskVolumes,
@@ -47,6 +49,8 @@ pub(super) struct LocalSandbox {
 #[derive(Default)]
 struct State {
     containers: BTreeMap<String, Container>,
+    /// By container.
+    ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
 }
 
@@ -74,6 +78,12 @@ impl LocalSandbox {
             }
             NetworkMode::Host | NetworkMode::None => None,
         };
+        let uplink = Arc::clone(&driver.uplink);
+        let network = match (content.network_mode, &lease) {
+            (NetworkMode::Host, _) => TaskNetwork::host(uplink),
+            (_, Some(lease)) => TaskNetwork::with_address(lease.address(), uplink),
+            (_, None) => TaskNetwork::none(uplink),
+        };
         let volumes = driver.volumes.task(&launch.id);
         let mounts = mounts(content, &volumes)?;
         let envelope = envelope(&launch);
@@ -82,6 +92,7 @@ impl LocalSandbox {
             images,
             mounts,
             envelope,
+            network,
             lease,
             _volumes: volumes,
             state: Mutex::default(),
@@ -105,7 +116,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: environment(&self.launch.environment, definition, over),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
-            network: self.network(),
+            network: self.network.container(settings.egress),
             envelope: Some(self.envelope.clone()),
             // "Container cpu is a share inside the task's": only the task's is a quota.
             cpu: None,
@@ -120,11 +131,13 @@ impl LocalSandbox {
         })
     }
 
-    fn network(&self) -> Network {
-        match (self.launch.definition.content.network_mode, &self.lease) {
-            (NetworkMode::Host, _) => Network::Host,
-            (_, Some(lease)) => Network::Address(IpAddr::V4(lease.address())),
-            (_, None) => Network::None,
+    fn site(&self) -> Site {
+        Site {
+            mode: self.launch.definition.content.network_mode,
+            address: self.lease.as_ref().map(Lease::address),
+            host: self.driver.host_port_address,
+            has_neighbours: self.launch.definition.content.container_definitions.len() > 1,
+            network: self.network.clone(),
         }
     }
 
@@ -165,10 +178,39 @@ impl Sandbox for LocalSandbox {
         let (Some(definition), Some(image)) = (definition, self.images.get(container)) else {
             return Err(cannot(format!("there is no container '{container}'")));
         };
-        let started = self.driver.runtime.start(image, self.spec(definition)?).await;
+        let spec = self.spec(definition)?;
+        let is_handler = image.kind() == ImageKind::Handler;
+        // Of an earlier run, if it is started again.
+        let before = self.lock().ports.remove(container);
+        if let Some(before) = before {
+            before.close(Duration::ZERO).await;
+        }
+        let mut ports = OpenPorts::default();
+        if !is_handler {
+            ports = OpenPorts::of_server(definition, &self.site()).await?;
+        }
+        let started = self.driver.runtime.start(image, spec).await;
         let started = started.map_err(|error| cannot(in_words(&error)))?;
+        if is_handler {
+            let target: Arc<dyn Target> = Arc::new(HandlerTarget(started.clone()));
+            let opened =
+                OpenPorts::of_handler(definition, &self.site(), self.driver.targets.balancer(), &target);
+            match opened {
+                Ok(open) => ports = open,
+                Err(failure) => {
+                    // It has answered nobody yet.
+                    started.stop(Duration::ZERO).await;
+                    return Err(failure);
+                }
+            }
+        }
         self.lock().containers.insert(container.to_owned(), started);
+        self.lock().ports.insert(container.to_owned(), ports);
         Ok(())
+    }
+
+    fn network_bindings(&self, container: &str) -> Vec<NetworkBinding> {
+        self.lock().ports.get(container).map(|ports| ports.bindings().to_vec()).unwrap_or_default()
     }
 
     fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit> {
@@ -183,9 +225,17 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit {
-        let container = self.lock().containers.get(container).cloned();
+        let (container, ports) = {
+            let mut state = self.lock();
+            (state.containers.get(container).cloned(), state.ports.remove(container))
+        };
+        let closed = async {
+            if let Some(ports) = ports {
+                ports.close(grace).await;
+            }
+        };
         match container {
-            Some(container) => observed(container.stop(grace).await),
+            Some(container) => observed(tokio::join!(closed, container.stop(grace)).1),
             None => ContainerExit::default(),
         }
     }
@@ -216,7 +266,9 @@ impl Sandbox for LocalSandbox {
 
     async fn release(&self) {
         // All that is left to give back goes with the sandbox itself.
-        self.lock().containers.clear();
+        let mut state = self.lock();
+        state.containers.clear();
+        state.ports.clear();
     }
 }
 

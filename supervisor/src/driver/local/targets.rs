@@ -47,6 +47,10 @@ impl Targets {
         Self { balancer, groups: Mutex::default() }
     }
 
+    pub(super) fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
     /// The group, which begins to exist if it does not.
     pub(super) fn group(&self, group: &TargetGroup) -> Arc<Group> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
