@@ -45,6 +45,7 @@ impl Service for Ecs {
             "ListTasks" => run(&body, |input| s.list_tasks(input)).await,
             "RegisterTaskDefinition" => run(&body, |input| s.register_task_definition(input)).await,
             "RunTask" => run(&body, |input| s.run_task(input)).await,
+            "StartTask" => run(&body, |input| s.start_task(input)).await,
             "StopTask" => run(&body, |input| s.stop_task(input)).await,
             "TagResource" => run(&body, |input| s.tag_resource(input)).await,
             "UntagResource" => run(&body, |input| s.untag_resource(input)).await,

@@ -14,6 +14,7 @@ use coracle_runtime::{Runtime, RuntimeError};
 use coracle_supervisor::{
     OperationError, Supervisor, SupervisorConfig,
     driver::local::{LocalDriver, LocalDriverConfig},
+    secrets::{FileSecrets, NoSecrets, SecretSource},
     store::{Store, StoreError, memory::MemoryStore, redb::RedbStore},
 };
 use tokio::{
@@ -174,8 +175,8 @@ async fn close(mut file: Arc<RedbStore>) {
 }
 
 impl HostBuilder {
-    /// Keeps what is wanted, logs and the tasks' own volumes in this directory, which is created if it is missing. One
-    /// process at a time can use it.
+    /// Keeps what is wanted, logs and the tasks' own volumes in this directory, which is created if it is missing, and
+    /// takes secrets from the files in its `secrets`. One process at a time can use it.
     #[must_use]
     pub fn data_dir(self, directory: impl Into<PathBuf>) -> Self {
         Self { data_dir: Some(directory.into()), ..self }
@@ -205,12 +206,13 @@ impl HostBuilder {
             None => None,
         };
         let (data_dir, max_instances) = (self.data_dir, self.max_instances);
+        let config =
+            SupervisorConfig { secrets: secrets(data_dir.as_deref()), ..SupervisorConfig::default() };
         let prepare = tokio::task::spawn_blocking(move || prepare(data_dir.as_deref(), max_instances));
         let Parts { store, file, driver, runtime, balancer } =
             prepare.await.map_err(HostError::Interrupted)??;
-        let supervisor = Supervisor::start(SupervisorConfig::default(), store, Arc::new(driver.clone()))
-            .await
-            .map_err(HostError::Restore)?;
+        let supervisor =
+            Supervisor::start(config, store, Arc::new(driver.clone())).await.map_err(HostError::Restore)?;
         let api = listener.map(|(listener, address)| {
             let services = Services::new().with(Ecs::new(supervisor.clone())).with(Logs::new(driver.clone()));
             let stop = CancellationToken::new();
@@ -257,6 +259,14 @@ fn prepare(data_dir: Option<&Path>, max_instances: Option<u32>) -> Result<Parts,
         source: source.into(),
     };
     Ok(Parts { store, file, driver: driver.map_err(unusable)?, runtime, balancer })
+}
+
+/// The secrets that tasks may ask for: files of the data directory.
+fn secrets(data_dir: Option<&Path>) -> Arc<dyn SecretSource> {
+    match data_dir {
+        Some(data_dir) => Arc::new(FileSecrets::new(data_dir.join("secrets"))),
+        None => Arc::new(NoSecrets),
+    }
 }
 
 fn open_store(directory: &Path) -> Result<RedbStore, HostError> {

@@ -19,6 +19,7 @@ use crate::model::arn::Identity;
 use crate::model::names::{NodeId, TaskId, deployment_id};
 use crate::records::Records;
 use crate::scheduler::Scheduler;
+use crate::secrets::{NoSecrets, SecretSource};
 use crate::store::Store;
 
 /// Settings of a supervisor.
@@ -32,11 +33,19 @@ pub struct SupervisorConfig {
     pub seed: Option<u64>,
     /// Environment that every container of every task gets, under its own definition's.
     pub environment: Vec<(String, String)>,
+    /// Where the values of containers' secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl Default for SupervisorConfig {
     fn default() -> Self {
-        Self { identity: Identity::default(), clock: Clock::host(), seed: None, environment: Vec::new() }
+        Self {
+            identity: Identity::default(),
+            clock: Clock::host(),
+            seed: None,
+            environment: Vec::new(),
+            secrets: Arc::new(NoSecrets),
+        }
     }
 }
 

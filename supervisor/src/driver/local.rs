@@ -3,12 +3,16 @@
 //! - `images`: an image reference to a compiled image, each file compiled once.
 //! - `addresses`: a loopback address for each task.
 //! - `sandbox`: one task: specs from its definition, containers, volumes.
+//! - `commands`: other programs inside a task.
+//! - `probe`: asking a container how it is.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
 //! - `logs`: what containers print.
 
 mod addresses;
+mod commands;
 mod images;
 mod logs;
+mod probe;
 mod sandbox;
 mod targets;
 mod volumes;
@@ -109,6 +113,7 @@ impl Driver for LocalDriver {
             let image =
                 image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
             memory_suffices(container, &image, content.memory_mib())?;
+            commands::check_health_command(container, &image)?;
             let answers = published && content.traffic_container() == Some(container.name.as_str());
             if answers && image.kind() != ImageKind::Handler {
                 let refuse = |why: &str| {

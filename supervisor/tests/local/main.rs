@@ -1,5 +1,6 @@
 //! Tasks of real guests in the real runtime, behind the real balancer.
 
+mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host;
 mod services;

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network, Output,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ use super::targets::{Group, HandlerTarget};
 use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
+use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
@@ -32,10 +34,10 @@ const LONGEST_LISTEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A task's place in this process.
 pub(super) struct LocalSandbox {
-    driver: Arc<Inner>,
-    launch: Arc<TaskLaunch>,
-    images: BTreeMap<String, Image>,
-    mounts: BTreeMap<String, Vec<Mount>>,
+    pub(super) driver: Arc<Inner>,
+    pub(super) launch: Arc<TaskLaunch>,
+    pub(super) images: BTreeMap<String, Image>,
+    pub(super) mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
     lease: Option<Lease>,
@@ -46,7 +48,8 @@ pub(super) struct LocalSandbox {
 
 #[derive(Default)]
 struct State {
-    containers: BTreeMap<String, Container>,
+    containers: BTreeMap<String, Arc<ArcSwap<Container>>>,
+    logs: BTreeMap<String, Arc<dyn LogSink>>,
     group: Option<Arc<Group>>,
 }
 
@@ -89,7 +92,8 @@ impl LocalSandbox {
         })
     }
 
-    fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
+    /// What a container is granted; its output goes nowhere yet.
+    pub(super) fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
         let none = ContainerOverride::default();
         let overrides = &self.launch.overrides.container_overrides;
         let over = overrides.iter().find(|over| over.name == definition.name).unwrap_or(&none);
@@ -97,13 +101,11 @@ impl LocalSandbox {
         // Checked when it was registered; a newer version may know more labels.
         let settings = ContainerSettings::parse(&definition.name, &definition.docker_labels)
             .map_err(|error| cannot(error.to_string()))?;
-        let sink = self.driver.logs.sink(&self.launch.id, &definition.name);
-        let sink = sink.map_err(|error| cannot(format!("cannot write its log: {error}")))?;
         let defaults = ContainerSpec::named(&definition.name);
         let cpu = over.cpu.unwrap_or(definition.cpu);
         Ok(ContainerSpec {
             args: arguments(definition, over),
-            env: environment(&self.launch.environment, definition, over),
+            env: self.launch.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
             network: self.network(),
             envelope: Some(self.envelope.clone()),
@@ -115,9 +117,21 @@ impl LocalSandbox {
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
             max_concurrency: settings.max_concurrency.unwrap_or(defaults.max_concurrency),
-            output: Output::Log(sink),
             ..defaults
         })
+    }
+
+    /// Where the container's output is kept. One that is started again goes on in the same log.
+    fn log(&self, container: &str) -> Result<Output, StartFailure> {
+        let known = self.lock().logs.get(container).cloned();
+        let sink = match known {
+            Some(sink) => sink,
+            None => self.driver.logs.sink(&self.launch.id, container).map_err(|error| {
+                failure(StartFailureKind::CannotStartContainer, format!("cannot write its log: {error}"))
+            })?,
+        };
+        self.lock().logs.insert(container.to_owned(), Arc::clone(&sink));
+        Ok(Output::Log(sink))
     }
 
     fn network(&self) -> Network {
@@ -143,6 +157,11 @@ impl LocalSandbox {
         Ok(Arc::new(TcpTarget::new(SocketAddr::new(address, port), TcpTargetConfig::default())))
     }
 
+    /// A container that has been started.
+    pub(super) fn container(&self, name: &str) -> Option<Container> {
+        self.lock().containers.get(name).map(|current| Container::clone(&current.load()))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Guards single map operations.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,14 +184,22 @@ impl Sandbox for LocalSandbox {
         let (Some(definition), Some(image)) = (definition, self.images.get(container)) else {
             return Err(cannot(format!("there is no container '{container}'")));
         };
-        let started = self.driver.runtime.start(image, self.spec(definition)?).await;
+        let spec = ContainerSpec { output: self.log(container)?, ..self.spec(definition)? };
+        let started = self.driver.runtime.start(image, spec).await;
         let started = started.map_err(|error| cannot(in_words(&error)))?;
-        self.lock().containers.insert(container.to_owned(), started);
+        let mut state = self.lock();
+        // One that is started again takes the place of the one before, for the balancer too.
+        match state.containers.get(container) {
+            Some(current) => current.store(Arc::new(started)),
+            None => {
+                state.containers.insert(container.to_owned(), Arc::new(ArcSwap::from_pointee(started)));
+            }
+        }
         Ok(())
     }
 
     fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit> {
-        let container = self.lock().containers.get(container).cloned();
+        let container = self.container(container);
         async move {
             match container {
                 Some(container) => observed(container.wait().await),
@@ -182,9 +209,12 @@ impl Sandbox for LocalSandbox {
         .boxed()
     }
 
+    async fn probe(&self, container: &str, probe: &Probe) -> Result<(), String> {
+        self.ask(container, probe).await
+    }
+
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit {
-        let container = self.lock().containers.get(container).cloned();
-        match container {
+        match self.container(container) {
             Some(container) => observed(container.stop(grace).await),
             None => ContainerExit::default(),
         }
@@ -233,7 +263,7 @@ impl Drop for LocalSandbox {
         {
             runtime.spawn(async move {
                 for container in containers.into_values() {
-                    container.stop(Duration::ZERO).await;
+                    container.load_full().stop(Duration::ZERO).await;
                 }
             });
         }
@@ -267,17 +297,6 @@ fn envelope(launch: &TaskLaunch) -> Envelope {
 fn arguments(definition: &ContainerDefinition, over: &ContainerOverride) -> Vec<String> {
     let command = over.command.as_ref().unwrap_or(&definition.command);
     definition.entry_point.iter().chain(command).cloned().collect()
-}
-
-/// Ours under the definition's, the override's over it; each name once.
-fn environment(
-    ours: &[(String, String)],
-    definition: &ContainerDefinition,
-    over: &ContainerOverride,
-) -> Vec<(String, String)> {
-    let theirs = definition.environment.iter().chain(&over.environment);
-    let all = ours.iter().cloned().chain(theirs.map(|pair| (pair.name.clone(), pair.value.clone())));
-    all.collect::<BTreeMap<String, String>>().into_iter().collect()
 }
 
 fn mounts(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use coracle_balancer::{
     Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
     TargetDescription, TargetError, TargetGroupConfig, TargetId, TargetState,
@@ -165,12 +166,12 @@ fn note(health: &watch::Sender<TargetHealth>, target: &TargetDescription) {
     });
 }
 
-/// A handler's container as a target: a request is a call in this process.
-pub(super) struct HandlerTarget(pub(super) Container);
+/// A handler's container as a target: a request is a call in this process. Whichever runs now: a container may be started again in its place.
+pub(super) struct HandlerTarget(pub(super) Arc<ArcSwap<Container>>);
 
 impl Target for HandlerTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
-        let container = self.0.clone();
+        let container = Container::clone(&self.0.load());
         async move {
             let response = container.handle(request).await.map_err(unanswered)?;
             Ok(response.map(Body::boxed))
