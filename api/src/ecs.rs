@@ -37,6 +37,7 @@ impl Service for Ecs {
             "DescribeServices" => run(&body, |input| s.describe_services(input)).await,
             "DescribeTaskDefinition" => run(&body, |input| s.describe_task_definition(input)).await,
             "DescribeTasks" => run(&body, |input| s.describe_tasks(input)).await,
+            "ExecuteCommand" => run(&body, |input| s.execute_command(input)).await,
             "ListClusters" => run(&body, |input| s.list_clusters(input)).await,
             "ListServices" => run(&body, |input| s.list_services(input)).await,
             "ListTagsForResource" => run(&body, |input| s.list_tags_for_resource(input)).await,

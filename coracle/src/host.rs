@@ -216,7 +216,8 @@ impl HostBuilder {
         let api = listener.map(|(listener, address)| {
             let services = Services::new().with(Ecs::new(supervisor.clone())).with(Logs::new(driver.clone()));
             let stop = CancellationToken::new();
-            let server = tokio::spawn(Server::new(listener, services).run(stop.clone()));
+            let server = Server::new(listener, services).with_sessions(supervisor.clone());
+            let server = tokio::spawn(server.run(stop.clone()));
             Api { address, stop, server }
         });
         Ok(Host { supervisor, driver, runtime, balancer, file, api })

@@ -7,11 +7,15 @@ pub mod local;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 
 use crate::model::health_check::Probe;
@@ -58,6 +62,15 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
     /// Asks a started container how it is; the error says in a few words what is wrong with it. Dropping the future ends the question and whatever
     /// it started.
     async fn probe(&self, container: &str, probe: &Probe) -> Result<(), String>;
+
+    /// Runs another program inside the task, in a container's environment. `interactive`: the program is told that it talks to a terminal. The error
+    /// says in a sentence why it cannot be.
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        interactive: bool,
+    ) -> Result<Execution, String>;
 
     /// Asks a started container to stop, and kills it after `grace`. Answers at once for one that has ended.
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit;
@@ -144,6 +157,31 @@ pub struct ContainerExit {
     pub code: Option<i32>,
     /// Why, where the code does not say it: `OutOfMemoryError: Container killed due to memory usage`.
     pub reason: Option<String>,
+}
+
+/// A program that was started inside a task. Dropping `exit` ends it.
+pub struct Execution {
+    /// Its standard input; dropping it is the end of the input.
+    pub stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What it prints, to the end: nothing is lost of what it printed before it ended.
+    pub output: BoxStream<'static, (OutputStream, Bytes)>,
+    /// How it ended.
+    pub exit: BoxFuture<'static, ContainerExit>,
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution").finish_non_exhaustive()
+    }
+}
+
+/// Which output bytes were written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// A task could not be started. `Display` is ECS's `stoppedReason`.

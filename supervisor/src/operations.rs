@@ -4,6 +4,7 @@
 //! anything: the loops see the change and act. The API and the command line are thin layers over these.
 
 pub mod clusters;
+pub mod execute_command;
 mod fields;
 pub mod services;
 mod services_view;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::OperationError;
 
 pub use clusters::*;
+pub use execute_command::*;
 pub use services::*;
 pub use start_task::*;
 pub use tags::*;

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::driver::{
-    ContainerExit, Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
-    Unrunnable,
+    ContainerExit, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure, StartFailureKind,
+    TargetGroup, TaskLaunch, Unrunnable,
 };
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
@@ -326,6 +328,32 @@ impl Sandbox for SimulatedSandbox {
             true => Ok(()),
             false => Err("it is not well".to_owned()),
         }
+    }
+
+    /// Prints its own command line and ends with code 7, or waits for ever when it is called `wait`.
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        _interactive: bool,
+    ) -> Result<Execution, String> {
+        let ended = lock(&self.inner).exits.get(container).is_none_or(|exit| exit.borrow().is_some());
+        if ended {
+            return Err(format!("container '{container}' is not running"));
+        }
+        let line = Bytes::from(command.join(" "));
+        let waits = command.first().is_some_and(|first| first == "wait");
+        let exit = async move {
+            if waits {
+                std::future::pending::<()>().await;
+            }
+            ContainerExit { code: Some(7), reason: None }
+        };
+        Ok(Execution {
+            stdin: Box::pin(tokio::io::sink()),
+            output: futures_util::stream::iter([(OutputStream::Stdout, line)]).boxed(),
+            exit: exit.boxed(),
+        })
     }
 
     async fn stop(&self, container: &str, _grace: Duration) -> ContainerExit {

@@ -3,5 +3,7 @@
 mod api;
 mod commands;
 mod compose;
+mod exec;
+mod health;
 mod recovery;
 mod stops;

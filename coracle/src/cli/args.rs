@@ -1,6 +1,7 @@
 //! The command line as typed. Each command has a file of its own here, and one of the same name in `cli` that does it.
 
 mod cluster;
+mod exec;
 mod logs;
 mod ps;
 mod run;
@@ -15,6 +16,7 @@ mod workload;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::ClusterCommand;
+pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what tasks printed
     Logs(LogsArgs),
+    /// Run a command inside a task
+    Exec(ExecArgs),
     /// Services: tasks that are kept running
     #[command(subcommand)]
     Service(ServiceCommand),

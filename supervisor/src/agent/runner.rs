@@ -94,6 +94,7 @@ impl Runner {
         let prepared = self.unless_stopped(timeout(PREPARE_TIMEOUT, driver.prepare(launch))).await?;
         let sandbox =
             prepared.unwrap_or_else(|_| Err(too_long("loading the images"))).map_err(failed_to_start)?;
+        self.shared.sessions.open_task(&self.record().id, &sandbox);
         life.sandbox = Some(Arc::clone(&sandbox));
         let status = &mut self.report.status;
         status.pull_stopped_at = Some(self.shared.now());
@@ -269,6 +270,7 @@ impl Runner {
                 self.report.status.target = None;
             }
             self.report.tell(|status| status.last_status = LastStatus::Stopping).await;
+            self.shared.sessions.close_task(&self.record().id);
             self.stop_containers(&mut life, &sandbox).await;
             let now = self.shared.now();
             self.report

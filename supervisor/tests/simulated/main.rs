@@ -10,4 +10,6 @@ mod properties;
 mod restarts;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod sessions;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod world;

@@ -7,13 +7,22 @@
 //! - else the container's own image with these words as its arguments, as long as the image is a command.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use coracle_runtime::{ContainerSpec, Image, ImageKind, Mount};
+use coracle_runtime::{
+    Container, ContainerSpec, Exit, Image, ImageKind, InputPipe, Mount, Output, Stdin, Stream, output_pipe,
+};
+use futures_util::future::FutureExt;
+use futures_util::stream::{self, StreamExt};
 
-use super::sandbox::LocalSandbox;
-use crate::driver::Unrunnable;
+use super::in_words;
+use super::sandbox::{LocalSandbox, observed};
+use crate::driver::{Execution, OutputStream, Unrunnable};
 use crate::model::health_check::{HealthCheck, Probe};
 use crate::model::task_definition::ContainerDefinition;
+
+/// Bytes of a person's input that a program need not have read yet.
+const INPUT_BUFFER: usize = 64 * 1024;
 
 /// A program that can be started, without input and output yet.
 pub(super) struct Program {
@@ -30,6 +39,8 @@ impl LocalSandbox {
         };
         let Some(first) = words.first() else { return Err("there is no command".to_owned()) };
         let spec = self.spec(definition).map_err(|failure| failure.to_string())?;
+        // It ends with whoever asked for it, and has the container's limits, not its input.
+        let spec = ContainerSpec { stdin: Stdin::Null, ends_by_itself: false, ..spec };
         if !is_file(first) {
             if own.kind() != ImageKind::Command {
                 return Err(no_command(container, first));
@@ -46,6 +57,64 @@ impl LocalSandbox {
         }
         let spec = ContainerSpec { name: first.clone(), args: words[1..].to_vec(), ..spec };
         Ok(Program { image, spec })
+    }
+}
+
+impl LocalSandbox {
+    pub(super) async fn start_program(&self, program: Program) -> Result<EndedWithItsOwner, String> {
+        let started = self.driver.runtime.start(&program.image, program.spec).await;
+        Ok(EndedWithItsOwner(started.map_err(|error| in_words(&error))?))
+    }
+
+    /// Runs a program that a person talks to.
+    pub(super) async fn run_inside(
+        &self,
+        container: &str,
+        words: &[String],
+        interactive: bool,
+    ) -> Result<Execution, String> {
+        if self.container(container).is_none_or(|container| container.exit().is_some()) {
+            return Err(format!("container '{container}' is not running"));
+        }
+        let program = self.program(container, words).await?;
+        let (stdin, reader) = tokio::io::duplex(INPUT_BUFFER);
+        let (pipe, output) = output_pipe(interactive);
+        let spec = ContainerSpec {
+            stdin: Stdin::Pipe(InputPipe::new(reader, interactive)),
+            output: Output::Pipe(pipe),
+            ..program.spec
+        };
+        let running = self.start_program(Program { spec, ..program }).await?;
+        let output = stream::unfold(output, |mut output| async move {
+            let (stream, bytes) = output.next().await?;
+            let stream = match stream {
+                Stream::Stdout => OutputStream::Stdout,
+                Stream::Stderr => OutputStream::Stderr,
+            };
+            Some(((stream, bytes), output))
+        });
+        let exit = async move { observed(running.wait().await) };
+        Ok(Execution { stdin: Box::pin(stdin), output: output.boxed(), exit: exit.boxed() })
+    }
+}
+
+/// A program that nobody waits for any more is ended.
+pub(super) struct EndedWithItsOwner(Container);
+
+impl EndedWithItsOwner {
+    pub(super) async fn wait(&self) -> Exit {
+        self.0.wait().await
+    }
+}
+
+impl Drop for EndedWithItsOwner {
+    fn drop(&mut self) {
+        if self.0.exit().is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let container = self.0.clone();
+            runtime.spawn(async move { container.stop(Duration::ZERO).await });
+        }
     }
 }
 

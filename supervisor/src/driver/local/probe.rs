@@ -1,16 +1,14 @@
 //! Asking a container how it is.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use coracle_balancer::Body;
-use coracle_runtime::{Container, ContainerSpec, ImageKind, Output};
+use coracle_runtime::{Container, ImageKind};
 use http::{Request, header};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::in_words;
 use super::sandbox::LocalSandbox;
 use crate::driver::Sandbox;
 use crate::model::health_check::Probe;
@@ -55,25 +53,8 @@ impl LocalSandbox {
 
     async fn run_check(&self, container: &str, words: &[String]) -> Result<(), String> {
         let program = self.program(container, words).await?;
-        let spec = ContainerSpec { output: Output::Null, ..program.spec };
-        let started = self.driver.runtime.start(&program.image, spec).await;
-        let running = EndedWithItsQuestion(started.map_err(|error| in_words(&error))?);
-        let exit = running.0.wait().await;
+        let exit = self.start_program(program).await?.wait().await;
         if exit.code == Some(0) { Ok(()) } else { Err(exit.message) }
-    }
-}
-
-/// A check that nobody waits for any more is ended.
-struct EndedWithItsQuestion(Container);
-
-impl Drop for EndedWithItsQuestion {
-    fn drop(&mut self) {
-        if self.0.exit().is_none()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let container = self.0.clone();
-            runtime.spawn(async move { container.stop(Duration::ZERO).await });
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
     Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network, Output,
+    Stdin,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -20,7 +21,9 @@ use super::addresses::Lease;
 use super::targets::{Group, HandlerTarget};
 use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
-use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
+use crate::driver::{
+    ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
+};
 use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, TargetHealth};
@@ -103,6 +106,7 @@ impl LocalSandbox {
             .map_err(|error| cannot(error.to_string()))?;
         let defaults = ContainerSpec::named(&definition.name);
         let cpu = over.cpu.unwrap_or(definition.cpu);
+        let is_interactive = definition.interactive == Some(true);
         Ok(ContainerSpec {
             args: arguments(definition, over),
             env: self.launch.environment(&definition.name),
@@ -117,6 +121,9 @@ impl LocalSandbox {
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
             max_concurrency: settings.max_concurrency.unwrap_or(defaults.max_concurrency),
+            // There are no signals in WASI. A command that reads its input is told by its end; one whose author named a time gets that time.
+            ends_by_itself: is_interactive || definition.stop_timeout.is_some(),
+            stdin: if is_interactive { Stdin::UntilStopped } else { Stdin::Null },
             ..defaults
         })
     }
@@ -213,6 +220,15 @@ impl Sandbox for LocalSandbox {
         self.ask(container, probe).await
     }
 
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        interactive: bool,
+    ) -> Result<Execution, String> {
+        self.run_inside(container, command, interactive).await
+    }
+
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit {
         match self.container(container) {
             Some(container) => observed(container.stop(grace).await),
@@ -280,7 +296,7 @@ async fn until_listening(address: SocketAddr) {
     }
 }
 
-fn observed(exit: Exit) -> ContainerExit {
+pub(super) fn observed(exit: Exit) -> ContainerExit {
     let says_it_all = matches!(exit.reason, ExitReason::Exited | ExitReason::Stopped);
     ContainerExit { code: exit.code, reason: (!says_it_all).then_some(exit.message) }
 }
