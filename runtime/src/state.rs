@@ -9,6 +9,7 @@ use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 /// All that is needed to make a store for one more instance of a container.
@@ -110,11 +111,14 @@ impl Template {
             }
             Network::Address(_) => {
                 wasi.allow_tcp(true).allow_udp(true);
-                wasi.socket_addr_check(move |address, purpose| {
-                    Box::pin(std::future::ready(network.permits(address, purpose)))
-                });
             }
         }
+        // A container that is told to stop takes no new connection: whoever makes one is refused, and those it has go on.
+        let stopping = self.stopping.clone();
+        wasi.socket_addr_check(move |address, purpose| {
+            let is_late = matches!(purpose, SocketAddrUse::TcpAccept) && stopping.is_cancelled();
+            Box::pin(std::future::ready(!is_late && network.permits(address, purpose)))
+        });
         Ok(wasi)
     }
 

@@ -1,11 +1,14 @@
 //! Commands that people run inside tasks of real guests, and how commands are told to stop.
 
 use coracle_supervisor::driver::{Execution, OutputStream};
+use coracle_supervisor::model::task::{LastStatus, Task};
 use coracle_supervisor::operations::*;
 use coracle_supervisor::sessions::Attached;
 use futures_util::StreamExt;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::host::{DEADLINE, Host, guest};
@@ -141,4 +144,38 @@ async fn a_command_is_killed_when_its_stop_timeout_is_over() {
         host.supervisor.stop_task(request).await.unwrap();
         assert_eq!(host.until_stopped(&arn).await.containers[0].exit_code, Some(code));
     }
+}
+
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_takes_no_new_connection_and_is_killed_in_the_end() {
+    let host = Host::new().await;
+    let port = json!([{"containerPort": 8080}]);
+    host.register("web", &guest("web"), json!({"portMappings": port, "stopTimeout": 3})).await;
+    let arn = host.run("web").await.unwrap();
+    host.until(|| async { address_of(&host.task(&arn).await).is_some() }).await;
+    let address = address_of(&host.task(&arn).await).unwrap();
+    host.until(|| async { answer(address).await.starts_with("HTTP/1.1 200") }).await;
+    let request = StopTaskRequest { task: arn.clone(), ..StopTaskRequest::default() };
+    host.supervisor.stop_task(request).await.unwrap();
+    host.until(|| async { host.task(&arn).await.last_status == LastStatus::Stopping }).await;
+    // The order is given right after that was told.
+    host.until(|| async { answer(address).await.is_empty() }).await;
+    assert_eq!(host.task(&arn).await.last_status, LastStatus::Stopping, "it has its time");
+    assert_eq!(host.until_stopped(&arn).await.containers[0].exit_code, Some(137));
+}
+
+/// What a server answers to a GET; nothing when it refuses.
+async fn answer(address: SocketAddr) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address).await {
+        let request = "GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.ok();
+        stream.read_to_string(&mut answer).await.ok();
+    }
+    answer
+}
+
+fn address_of(task: &Task) -> Option<SocketAddr> {
+    let binding = task.containers.first()?.network_bindings.first()?;
+    format!("{}:{}", binding.bind_ip, binding.host_port).parse().ok()
 }
