@@ -1,11 +1,15 @@
-//! `healthcheck:` — a command in a container, translated to what the balancer asks.
+//! `healthcheck:` — a command in a container, translated to what the balancer asks, or to the container's own check.
 //!
 //! An image has no shell and no curl to run a check with. What nearly all checks of web services say is "get this path
-//! of myself", and that the balancer does itself: the forms below are understood, all others refused.
+//! of myself", and that the balancer does itself. A program of the image or another WebAssembly file is run in the
+//! container, as a task definition's `healthCheck`.
 
 use std::time::Duration;
 
-use coracle_supervisor::model::health_check::command_line::{self, LocalUrl};
+use coracle_supervisor::model::health_check::{
+    self as container,
+    command_line::{self, LocalUrl},
+};
 
 use super::{ComposeError, reader::Field, values};
 
@@ -28,11 +32,22 @@ pub struct HealthCheck {
 
 const KEYS: [&str; 6] = ["test", "interval", "timeout", "retries", "start_period", "disable"];
 const FORMS: &str = "a health check gets a URL of the service itself: [\"CMD\", \"curl\", \"-f\", \"http://localhost:PORT/PATH\"], \
-                     the same with wget, or \"curl -f http://localhost:PORT/PATH || exit 1\"; or it is disabled";
+                     the same with wget, or \"curl -f http://localhost:PORT/PATH || exit 1\"; or it runs a program of the image or a \
+                     WebAssembly file: [\"CMD\", \"check.wasm\"]; or it is disabled";
+
+/// Who checks a service's tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Check {
+    /// The file says that nobody does.
+    Nobody,
+    /// The balancer, or the container itself where the service is not published.
+    Http(HealthCheck),
+    /// The container itself.
+    Container(container::HealthCheck),
+}
 
 impl HealthCheck {
-    /// `None` where the file says there is to be no check.
-    pub(super) fn parse(field: &Field<'_>) -> Result<Option<Self>, ComposeError> {
+    pub(super) fn parse(field: &Field<'_>) -> Result<Check, ComposeError> {
         // Docker's defaults: https://docs.docker.com/reference/dockerfile/#healthcheck
         let mut check = Self {
             path: String::new(),
@@ -67,25 +82,56 @@ impl HealthCheck {
         }
         let Some(test) = test else {
             return if disabled {
-                Ok(None)
+                Ok(Check::Nobody)
             } else {
                 Err(field.error("test is missing, and the check is not disabled"))
             };
         };
         let words = words(&test)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if disabled || words == ["NONE"] {
-            return Ok(None);
+            return Ok(Check::Nobody);
         }
-        let url = match words.as_slice() {
-            ["CMD", program @ ..] => command_line::url_of(program),
-            _ => None,
+        let program: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        if words.first().is_none_or(|first| first != "CMD") {
+            return Err(test.error(FORMS));
+        }
+        let Some(url) = command_line::url_of(&program) else {
+            let check = check.of_container(words);
+            // Also what calls curl or wget in another way.
+            check.parse().map_err(|message| test.error(format!("{message} {FORMS}")))?;
+            return Ok(Check::Container(check));
         };
-        let target = url.ok_or_else(|| test.error(FORMS))?;
-        let url = LocalUrl::parse(target).map_err(|message| test.error(message))?;
+        let url = LocalUrl::parse(url).map_err(|message| test.error(message))?;
         (check.port, check.path) = (url.port, url.path);
-        Ok(Some(check))
+        Ok(Check::Http(check))
     }
+
+    /// The same question, asked by the container's own check: of a service that nothing is published of.
+    pub(super) fn unpublished(&self) -> Result<container::HealthCheck, String> {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let url = format!("http://localhost{port}{}", self.path);
+        let check = self.of_container(["CMD", "http", &url].map(str::to_owned).to_vec());
+        check.parse()?;
+        Ok(check)
+    }
+
+    fn of_container(&self, command: Vec<String>) -> container::HealthCheck {
+        container::HealthCheck {
+            command,
+            interval: Some(whole_seconds(self.interval)),
+            timeout: Some(whole_seconds(self.timeout).max(LEAST_TIMEOUT)),
+            retries: Some(self.retries),
+            start_period: self.start_period.map(whole_seconds),
+        }
+    }
+}
+
+/// A container's check has at least this many seconds; no check is made wrong by more time.
+const LEAST_TIMEOUT: u32 = 2;
+
+fn whole_seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// The test as a list that starts with `CMD` or `NONE`. A shell's command line becomes the words it would run.
