@@ -61,10 +61,10 @@ impl World {
         self.supervisor.register_task_definition(request).await.unwrap().task_definition.task_definition_arn
     }
 
-    /// Registers a definition as it is.
-    pub(crate) async fn define(&self, definition: serde_json::Value) {
+    /// Registers a definition as it is, and gives its ARN.
+    pub(crate) async fn define(&self, definition: serde_json::Value) -> String {
         let request = parse_request(definition.to_string().as_bytes()).unwrap();
-        self.supervisor.register_task_definition(request).await.unwrap();
+        self.supervisor.register_task_definition(request).await.unwrap().task_definition.task_definition_arn
     }
 
     pub(crate) fn service_request(
