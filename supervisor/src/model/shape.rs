@@ -79,7 +79,6 @@ pub(crate) const CONTAINER: &[Member] = &[
     optional("versionConsistency", Shape::OneOf(&["enabled", "disabled"])),
     optional("hostname", Shape::String),
     optional("user", Shape::String),
-    optional("disableNetworking", Shape::Boolean),
     optional("privileged", Shape::Boolean),
     optional("dnsServers", STRINGS),
     optional("dnsSearchDomains", STRINGS),
@@ -174,12 +173,6 @@ pub(crate) const RESOURCE_REQUIREMENTS: Shape = Shape::List(&Shape::Structure(&[
 pub(crate) const INFERENCE_ACCELERATOR_OVERRIDES: Shape = Shape::List(&Shape::Structure(&[
     optional("deviceName", Shape::String),
     optional("deviceType", Shape::String),
-]));
-
-/// `volumesFrom`.
-pub(crate) const VOLUMES_FROM: Shape = Shape::List(&Shape::Structure(&[
-    optional("sourceContainer", Shape::String),
-    optional("readOnly", Shape::Boolean),
 ]));
 
 /// The stored fields of a task definition.

@@ -101,6 +101,21 @@ impl TaskDefinitionContent {
         self.container_definitions.iter().find(|container| container.name == name)
     }
 
+    /// Where volumes appear in a container: its own mount points, and over none of them those of the containers it takes volumes from.
+    pub fn mount_points(&self, container: &ContainerDefinition) -> Vec<MountPoint> {
+        let mut points = container.mount_points.clone();
+        for from in &container.volumes_from {
+            let source = self.container(&from.source_container).map(|source| source.mount_points.as_slice());
+            for point in source.unwrap_or_default() {
+                if points.iter().all(|known| known.container_path != point.container_path) {
+                    let read_only = point.read_only || from.read_only;
+                    points.push(MountPoint { read_only, ..point.clone() });
+                }
+            }
+        }
+        points
+    }
+
     /// The container that gets a published service's requests: the first essential one with a port, or the first essential one where none has.
     pub fn traffic_container(&self) -> Option<&str> {
         let mut essential = self.container_definitions.iter().filter(|container| container.is_essential());
@@ -265,7 +280,7 @@ pub struct ContainerDefinition {
     pub restart_policy: Option<RestartPolicy>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub environment_files: Vec<EnvironmentFile>,
-    pub volumes_from: Vec<Value>,
+    pub volumes_from: Vec<VolumeFrom>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux_parameters: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -279,7 +294,7 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub disable_networking: Option<Value>,
+    pub disable_networking: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privileged: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -364,6 +379,14 @@ pub struct KeyValuePair {
 pub struct MountPoint {
     pub source_volume: String,
     pub container_path: String,
+    pub read_only: bool,
+}
+
+/// Another container whose volumes appear in this one too, at the same paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VolumeFrom {
+    pub source_container: String,
     pub read_only: bool,
 }
 

@@ -111,7 +111,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: self.launch.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
-            network: self.network(),
+            network: if definition.disable_networking == Some(true) { Network::None } else { self.network() },
             envelope: Some(self.envelope.clone()),
             // "Container cpu is a share inside the task's": only the task's is a quota.
             cpu: None,
@@ -321,8 +321,9 @@ fn mounts(
 ) -> Result<BTreeMap<String, Vec<Mount>>, StartFailure> {
     let mut mounts = BTreeMap::new();
     for container in &content.container_definitions {
-        let mut of_container = Vec::with_capacity(container.mount_points.len());
-        for point in &container.mount_points {
+        let points = content.mount_points(container);
+        let mut of_container = Vec::with_capacity(points.len());
+        for point in points {
             let unknown = || {
                 failure(
                     StartFailureKind::ResourceInitialization,
@@ -336,7 +337,7 @@ fn mounts(
                 .ok_or_else(unknown)?;
             of_container.push(Mount {
                 host: volumes.source(volume)?,
-                guest: point.container_path.clone(),
+                guest: point.container_path,
                 read_only: point.read_only,
             });
         }

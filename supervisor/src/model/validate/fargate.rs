@@ -75,7 +75,7 @@ fn one_container(container: &ContainerDefinition) -> Result<(), OperationError> 
     };
     let absent = [
         ("privileged", is_set(&container.privileged)),
-        ("disableNetworking", is_set(&container.disable_networking)),
+        ("disableNetworking", container.disable_networking == Some(true)),
         ("dockerSecurityOptions", is_set(&container.docker_security_options)),
         ("linuxParameters.devices", is_set(&linux("devices"))),
         ("linuxParameters.sharedMemorySize", is_set(&linux("sharedMemorySize"))),

@@ -34,8 +34,6 @@ fn one_container(
     for mapping in &container.port_mappings {
         check_members(&json(mapping)?, shape::PORT_MAPPING).map_err(refuse)?;
     }
-    let from = Value::Array(container.volumes_from.clone());
-    shape::VOLUMES_FROM.check(&from, "volumesFrom").map_err(refuse)?;
     ulimits(container).map_err(refuse)?;
     volumes_from(container, content).map_err(refuse)?;
 
@@ -53,7 +51,7 @@ fn one_container(
             mode.unwrap_or_default()
         )));
     }
-    if container.disable_networking == Some(Value::Bool(true)) && !container.port_mappings.is_empty() {
+    if container.disable_networking == Some(true) && !container.port_mappings.is_empty() {
         return Err(refuse("'portMappings' are not allowed with 'disableNetworking'.".to_owned()));
     }
     Ok(())
@@ -72,7 +70,7 @@ fn ulimits(container: &ContainerDefinition) -> Result<(), String> {
 
 fn volumes_from(container: &ContainerDefinition, content: &TaskDefinitionContent) -> Result<(), String> {
     for from in &container.volumes_from {
-        let source = from["sourceContainer"].as_str().unwrap_or_default();
+        let source = from.source_container.as_str();
         if source == container.name || content.container(source).is_none() {
             return Err(format!("'volumesFrom.sourceContainer' must be another container, not '{source}'."));
         }
