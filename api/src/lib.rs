@@ -9,6 +9,8 @@
 //! 4. [`ecs`] or [`logs`]: a table with one line for each operation;
 //! 5. [`json`]: bytes to the operation's input, and its output or [`error`] back to bytes.
 //!
+//! A session of ExecuteCommand ([`session`]) is attached to with `GET /session/<id>`, behind the same guard.
+//!
 //! Nothing here decides anything: the operations are the supervisor's. Services still to come have their place as
 //! one more implementation of [`service::Service`]; ELBv2's query protocol, the registry's `/v2/`, `/metrics` and the
 //! console as one more arm of the server's routing; SigV4 as one more step after the guard.
@@ -20,6 +22,7 @@ pub mod json;
 pub mod logs;
 pub mod server;
 pub mod service;
+pub mod session;
 
 pub use ecs::Ecs;
 pub use error::ApiError;

@@ -18,7 +18,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use crate::{ApiError, Services, guard, json};
+use coracle_supervisor::Supervisor;
+
+use crate::{ApiError, Services, guard, json, session};
 
 /// The port that AWS's local stand-ins listen on, and the address nobody else can reach.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:4566";
@@ -62,6 +64,7 @@ impl Default for Limits {
 pub struct Server {
     listener: TcpListener,
     services: Services,
+    sessions: Option<Supervisor>,
     limits: Limits,
 }
 
@@ -69,7 +72,13 @@ impl Server {
     /// A server for `services`; it accepts nothing before [`Server::run`].
     #[must_use]
     pub fn new(listener: TcpListener, services: Services) -> Self {
-        Self { listener, services, limits: Limits::default() }
+        Self { listener, services, sessions: None, limits: Limits::default() }
+    }
+
+    /// The same server, where people can attach to the sessions that ExecuteCommand makes.
+    #[must_use]
+    pub fn with_sessions(self, supervisor: Supervisor) -> Self {
+        Self { sessions: Some(supervisor), ..self }
     }
 
     /// The same server with other limits.
@@ -80,7 +89,8 @@ impl Server {
 
     /// Serves until `stop` is cancelled and the requests under way are answered.
     pub async fn run(self, stop: CancellationToken) {
-        let shared = Arc::new(Shared { services: self.services, limits: self.limits, stop });
+        let shared =
+            Arc::new(Shared { services: self.services, sessions: self.sessions, limits: self.limits, stop });
         let slots = Arc::new(Semaphore::new(shared.limits.connections));
         let connections = TaskTracker::new();
         loop {
@@ -113,6 +123,7 @@ impl Server {
 
 struct Shared {
     services: Services,
+    sessions: Option<Supervisor>,
     limits: Limits,
     stop: CancellationToken,
 }
@@ -127,7 +138,8 @@ async fn serve_connection(stream: TcpStream, slot: Arc<OwnedSemaphorePermit>, sh
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
 
     let ended = tokio::select! {
@@ -154,16 +166,40 @@ async fn answer(
     slot: Arc<OwnedSemaphorePermit>,
 ) -> Response<Full<Bytes>> {
     let request_id = Uuid::new_v4().to_string();
-    match route(request, shared, slot).await {
-        Ok(output) => json::success(output, &request_id),
+    let is_session = session::id_of(&request).is_some();
+    let answered = match &shared.sessions {
+        Some(supervisor) if is_session => join_session(request, supervisor, &shared, slot).await,
+        _ => route(request, shared, slot).await.map(|output| json::success(output, &request_id)),
+    };
+    match answered {
+        Ok(response) => response,
         Err(error) => {
             let mut response = json::failure(&error, &request_id);
             if error.status == StatusCode::METHOD_NOT_ALLOWED {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                let allowed = if is_session { "GET" } else { "POST" };
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
             }
             response
         }
     }
+}
+
+/// A session lasts as long as its program; it keeps the connection's slot, and ends with the server.
+async fn join_session(
+    request: Request<Incoming>,
+    supervisor: &Supervisor,
+    shared: &Arc<Shared>,
+    slot: Arc<OwnedSemaphorePermit>,
+) -> Result<Response<Full<Bytes>>, ApiError> {
+    guard::check_origin(request.headers())?;
+    if request.method() != Method::GET {
+        return Err(ApiError::with_status(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowedException",
+            "A session is attached to with GET.",
+        ));
+    }
+    session::attach(request, supervisor, shared.stop.clone(), slot).await
 }
 
 /// One port serves everything: the registry (`/v2/`), metrics (`/metrics`) and the console (`GET /`) get their arms here.

@@ -5,6 +5,7 @@ mod balance;
 mod client;
 mod cluster;
 pub(crate) mod error;
+mod exec;
 mod logs;
 mod output;
 mod output_of_tasks;
@@ -47,6 +48,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Version(args) => version::main(args),
         Command::Ps(args) => client(ps::main(args)),
         Command::Logs(args) => client(logs::main(args)),
+        Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
@@ -70,7 +72,10 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// A command that asks the daemon: one connection at a time, so that one thread is enough.
 fn client(command: impl Future<Output = Result<(), Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::io)?;
-    runtime.block_on(command)?;
+    client_runtime()?.block_on(command)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn client_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::io)
 }

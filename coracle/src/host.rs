@@ -15,6 +15,7 @@ use coracle_runtime::{Runtime, RuntimeError, Uplink};
 use coracle_supervisor::{
     OperationError, Supervisor, SupervisorConfig,
     driver::local::{LocalDriver, LocalDriverConfig},
+    secrets::{FileSecrets, NoSecrets, SecretSource},
     store::{Store, StoreError, memory::MemoryStore, redb::RedbStore},
 };
 use tokio::{
@@ -176,8 +177,8 @@ async fn close(mut file: Arc<RedbStore>) {
 }
 
 impl HostBuilder {
-    /// Keeps what is wanted, logs and the tasks' own volumes in this directory, which is created if it is missing. One
-    /// process at a time can use it.
+    /// Keeps what is wanted, logs and the tasks' own volumes in this directory, which is created if it is missing, and
+    /// takes secrets from the files in its `secrets`. One process at a time can use it.
     #[must_use]
     pub fn data_dir(self, directory: impl Into<PathBuf>) -> Self {
         Self { data_dir: Some(directory.into()), ..self }
@@ -212,17 +213,19 @@ impl HostBuilder {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let config =
+            SupervisorConfig { secrets: secrets(self.data_dir.as_deref()), ..SupervisorConfig::default() };
         let reserved = listener.iter().map(|(_, address)| *address).collect();
         let prepare = tokio::task::spawn_blocking(move || prepare(&self, reserved));
         let Parts { store, file, driver, runtime, balancer } =
             prepare.await.map_err(HostError::Interrupted)??;
-        let supervisor = Supervisor::start(SupervisorConfig::default(), store, Arc::new(driver.clone()))
-            .await
-            .map_err(HostError::Restore)?;
+        let supervisor =
+            Supervisor::start(config, store, Arc::new(driver.clone())).await.map_err(HostError::Restore)?;
         let api = listener.map(|(listener, address)| {
             let services = Services::new().with(Ecs::new(supervisor.clone())).with(Logs::new(driver.clone()));
             let stop = CancellationToken::new();
-            let server = tokio::spawn(Server::new(listener, services).run(stop.clone()));
+            let server = Server::new(listener, services).with_sessions(supervisor.clone());
+            let server = tokio::spawn(server.run(stop.clone()));
             Api { address, stop, server }
         });
         Ok(Host { supervisor, driver, runtime, balancer, file, api })
@@ -271,6 +274,14 @@ fn prepare(settings: &HostBuilder, reserved: Vec<SocketAddr>) -> Result<Parts, H
         source: source.into(),
     };
     Ok(Parts { store, file, driver: driver.map_err(unusable)?, runtime, balancer })
+}
+
+/// The secrets that tasks may ask for: files of the data directory.
+fn secrets(data_dir: Option<&Path>) -> Arc<dyn SecretSource> {
+    match data_dir {
+        Some(data_dir) => Arc::new(FileSecrets::new(data_dir.join("secrets"))),
+        None => Arc::new(NoSecrets),
+    }
 }
 
 fn open_store(directory: &Path) -> Result<RedbStore, HostError> {

@@ -6,17 +6,23 @@ use crate::engine::Shared;
 use crate::exit::{Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
+use coracle_runtime_host::network::Network;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Store};
 
 /// A running command.
 #[derive(Debug)]
 pub(crate) struct Command {
     life: Arc<Life>,
+    stopping: CancellationToken,
+    network: Network,
+    ends_by_itself: bool,
 }
 
 impl Command {
@@ -27,7 +33,9 @@ impl Command {
         meters: Arc<Meters>,
         life: Arc<Life>,
     ) -> Result<Self, StartError> {
+        let (ends_by_itself, network) = (spec.ends_by_itself, spec.network.clone());
         let template = Template::new(spec, meters.clone())?;
+        let stopping = template.stopping().clone();
         let (engine, image, ending) = (runtime.engine.clone(), image.clone(), life.clone());
         let task = runtime.executor.spawn(meters.cpu.clone(), async move {
             let run = run(&engine, &image, &template);
@@ -54,11 +62,20 @@ impl Command {
             };
             watched.end(Exit::failed(message.to_owned()));
         });
-        Ok(Self { life })
+        Ok(Self { life, stopping, network, ends_by_itself })
     }
 
-    pub(crate) fn stop(&self) {
-        self.life.end(Exit::stopped(false));
+    /// Tells the guest to end, as far as WASI has a way to; kills one that has time for it and does not.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.stopping.cancel();
+        // Whoever connects from now on is refused; those it has go on.
+        self.network.stop_accepting();
+        if !self.ends_by_itself {
+            return self.life.end(Exit::stopped(false));
+        }
+        if tokio::time::timeout(grace, self.life.ended()).await.is_err() {
+            self.life.end(Exit::killed());
+        }
     }
 }
 

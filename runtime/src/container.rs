@@ -159,12 +159,12 @@ impl Container {
     }
 
     /// Ends the container: gracefully if that takes no longer than `grace`, else by force. A handler takes no new requests
-    /// and finishes those it has. A command cannot be told to end (WASI has no signals), so it is ended at once, at the next
-    /// point where it yields.
+    /// and finishes those it has. A command is told by the end of its standard input where it has one, and ended at once, at the
+    /// next point where it yields, unless [`ContainerSpec::ends_by_itself`] gives it the time.
     pub async fn stop(&self, grace: Duration) -> Exit {
         match &self.inner.program {
             Running::Handler(handler) => handler.stop(grace).await,
-            Running::Command(command) => command.stop(),
+            Running::Command(command) => command.stop(grace).await,
         }
         self.wait().await
     }

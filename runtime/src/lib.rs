@@ -13,6 +13,7 @@
 //! - `command`: a guest with a beginning and an exit code.
 //! - `handler`: a guest that answers requests; instances, concurrency, streaming.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
+//! - `pipes`: standard input and output that somebody else reads and writes.
 //! - `state`, `logs`: what a guest sees of the world. The host functions behind it are the crate `coracle-runtime-host`.
 //!
 //! ```
@@ -37,6 +38,7 @@ mod exit;
 mod handler;
 mod image;
 mod logs;
+mod pipes;
 mod state;
 
 pub use container::{
@@ -49,6 +51,7 @@ pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};
 pub use image::{Abi, Image, ImageError, ImageKind};
 pub use logs::{FileLog, LogLine, LogSink, RingLog, Stream};
+pub use pipes::{InputPipe, OutputPipe, OutputReader, output_pipe};
 
 /// The version of wasmtime that compiles and runs the guests.
 pub const WASMTIME_VERSION: &str = "48.0.8";

@@ -2,10 +2,12 @@
 
 use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
 use crate::logs::{GuestOutput, LogLine, Stream};
+use crate::pipes::InputPipe;
 use coracle_runtime_host::memory::StoreMemory;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 /// All that is needed to make a store for one more instance of a container.
@@ -14,6 +16,8 @@ pub(crate) struct Template {
     spec: ContainerSpec,
     outputs: Option<(GuestOutput, GuestOutput)>,
     meters: Arc<Meters>,
+    /// Cancelled when the container is told to stop.
+    stopping: CancellationToken,
 }
 
 impl Template {
@@ -28,9 +32,9 @@ impl Template {
                 GuestOutput::new(Stream::Stdout, sink.clone()),
                 GuestOutput::new(Stream::Stderr, sink.clone()),
             )),
-            Output::Null | Output::Inherit => None,
+            Output::Null | Output::Inherit | Output::Pipe(_) => None,
         };
-        Ok(Self { spec, outputs, meters })
+        Ok(Self { spec, outputs, meters, stopping: CancellationToken::new() })
     }
 
     pub(crate) fn spec(&self) -> &ContainerSpec {
@@ -39,6 +43,11 @@ impl Template {
 
     pub(crate) fn meters(&self) -> &Arc<Meters> {
         &self.meters
+    }
+
+    /// Cancel it to tell the guest that it shall end.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// The limiter of a new store.
@@ -62,12 +71,24 @@ impl Template {
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&spec.env);
         wasi.arg(&spec.name).args(&spec.args);
-        if spec.stdin == Stdin::Inherit {
-            wasi.inherit_stdin();
+        match &spec.stdin {
+            Stdin::Null => {}
+            Stdin::Inherit => {
+                wasi.inherit_stdin();
+            }
+            Stdin::UntilStopped => {
+                wasi.stdin(InputPipe::until(self.stopping.clone()));
+            }
+            Stdin::Pipe(pipe) => {
+                wasi.stdin(pipe.clone());
+            }
         }
         match (&spec.output, &self.outputs) {
             (Output::Inherit, _) => {
                 wasi.inherit_stdout().inherit_stderr();
+            }
+            (Output::Pipe(pipe), _) => {
+                wasi.stdout(pipe.of(Stream::Stdout)).stderr(pipe.of(Stream::Stderr));
             }
             (_, Some((stdout, stderr))) => {
                 wasi.stdout(stdout.clone()).stderr(stderr.clone());
@@ -91,6 +112,7 @@ impl Template {
                 }
             }
             Output::Inherit => eprintln!("{message}"),
+            Output::Pipe(pipe) => pipe.say(message),
             Output::Null => {}
         }
     }

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Output, RingLog, Runtime, RuntimeConfig,
-    StartError, Usage,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, InputPipe, Output, RingLog, Runtime, RuntimeConfig,
+    StartError, Stdin, Stream, Usage, output_pipe,
 };
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
@@ -165,4 +166,58 @@ async fn arguments_and_environment_are_what_was_given_and_nothing_else() {
         ..ContainerSpec::named("job")
     };
     assert_eq!(run(text, spec).await.0.code, Some(16 * 3 + 1));
+}
+
+/// Copies standard input to standard output until its end, and exits with 5.
+const CAT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (loop $more
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 1024))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (if (i32.eqz (i32.load (i32.const 8))) (then (call $exit (i32.const 5))))
+            (i32.store (i32.const 4) (i32.load (i32.const 8)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (br $more))))"#;
+
+#[tokio::test]
+async fn a_commands_input_and_output_can_be_somebody_elses() {
+    let (mut input, reader) = tokio::io::duplex(1024);
+    let (pipe, mut output) = output_pipe(false);
+    let spec = ContainerSpec {
+        stdin: Stdin::Pipe(InputPipe::new(reader, false)),
+        output: Output::Pipe(pipe),
+        ..ContainerSpec::named("cat")
+    };
+    let container = start(&runtime(), CAT, spec).await;
+    for word in ["one", "two"] {
+        input.write_all(word.as_bytes()).await.unwrap();
+        assert_eq!(output.next().await.unwrap(), (Stream::Stdout, word.into()));
+    }
+    drop(input);
+    assert_eq!(container.wait().await.code, Some(5));
+    assert_eq!(output.next().await, None);
+}
+
+#[tokio::test]
+async fn the_end_of_its_input_tells_a_command_to_end() {
+    let spec =
+        ContainerSpec { stdin: Stdin::UntilStopped, ends_by_itself: true, ..ContainerSpec::named("cat") };
+    let container = start(&runtime(), CAT, spec).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(container.exit(), None, "it waits for input");
+    let exit = container.stop(Duration::from_secs(30)).await;
+    assert_eq!((exit.code, exit.reason), (Some(5), ExitReason::Exited));
+}
+
+#[tokio::test]
+async fn a_command_that_has_its_grace_period_and_does_not_end_is_killed() {
+    let spec = ContainerSpec { ends_by_itself: true, ..ContainerSpec::named("spin") };
+    let container = start(&runtime(), SPIN, spec).await;
+    let exit = container.stop(Duration::from_millis(50)).await;
+    assert_eq!((exit.code, exit.reason), (Some(137), ExitReason::Killed));
 }

@@ -4,7 +4,11 @@
 //! decides whether a task should exist; it only ends those that end by themselves or that are ordered to stop.
 
 mod containers;
+mod environment;
+mod health;
 pub(crate) mod history;
+mod life;
+mod report;
 pub(crate) mod restore;
 mod runner;
 

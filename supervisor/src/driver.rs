@@ -5,14 +5,20 @@
 
 pub mod local;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 
+use crate::model::health_check::Probe;
 use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
 use crate::model::task::{NetworkBinding, TargetHealth, TaskOverride};
@@ -47,7 +53,7 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
     /// Digest of a container's image: `sha256:...`.
     fn image_digest(&self, container: &str) -> Option<String>;
 
-    /// Starts a container that has not been started.
+    /// Starts a container that has not been started, or has ended.
     async fn start(&self, container: &str) -> Result<(), StartFailure>;
 
     /// Where the ports of a started container are reached on the host.
@@ -55,6 +61,19 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
 
     /// Resolves when a started container has ended. Any number may wait; dropping the future changes nothing.
     fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit>;
+
+    /// Asks a started container how it is; the error says in a few words what is wrong with it. Dropping the future ends the question and whatever
+    /// it started.
+    async fn probe(&self, container: &str, probe: &Probe) -> Result<(), String>;
+
+    /// Runs another program inside the task, in a container's environment. `interactive`: the program is told that it talks to a terminal. The error
+    /// says in a sentence why it cannot be.
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        interactive: bool,
+    ) -> Result<Execution, String>;
 
     /// Asks a started container to stop, and kills it after `grace`. Answers at once for one that has ended.
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit;
@@ -89,8 +108,38 @@ pub struct TaskLaunch {
     pub overrides: TaskOverride,
     /// Its service, unless it is a standalone task.
     pub service: Option<ServiceName>,
-    /// Environment that every container gets, under its own definition's.
-    pub environment: Vec<(String, String)>,
+    /// What each container finds in its environment.
+    pub environments: BTreeMap<String, Environment>,
+}
+
+impl TaskLaunch {
+    /// A container's environment.
+    pub fn environment(&self, container: &str) -> Vec<(String, String)> {
+        let environment = self.environments.get(container);
+        environment.map(|environment| environment.variables().to_vec()).unwrap_or_default()
+    }
+}
+
+/// One container's environment, complete. Secrets are in it, so that `Debug` shows names alone.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(Vec<(String, String)>);
+
+impl Environment {
+    /// These variables, in this order.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(variables.into_iter().collect())
+    }
+
+    /// Names and values.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// A published service's pool of targets.
@@ -111,6 +160,31 @@ pub struct ContainerExit {
     pub code: Option<i32>,
     /// Why, where the code does not say it: `OutOfMemoryError: Container killed due to memory usage`.
     pub reason: Option<String>,
+}
+
+/// A program that was started inside a task. Dropping `exit` ends it.
+pub struct Execution {
+    /// Its standard input; dropping it is the end of the input.
+    pub stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What it prints, to the end: nothing is lost of what it printed before it ended.
+    pub output: BoxStream<'static, (OutputStream, Bytes)>,
+    /// How it ended.
+    pub exit: BoxFuture<'static, ContainerExit>,
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution").finish_non_exhaustive()
+    }
+}
+
+/// Which output bytes were written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// A task could not be started. `Display` is ECS's `stoppedReason`.

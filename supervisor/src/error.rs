@@ -40,6 +40,9 @@ pub enum OperationError {
     /// `ConflictException`: others changed the same thing again and again while this operation tried to.
     #[error("The request conflicts with another change of the same resource. Try again.")]
     Conflict,
+    /// `TargetNotConnectedException`: a command cannot be run in a task that does not run.
+    #[error("{0}")]
+    TargetNotConnected(String),
     /// `ServerException`: our fault.
     #[error("The request could not be made durable.")]
     Store(#[from] StoreError),
@@ -60,6 +63,7 @@ impl OperationError {
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Conflict => "ConflictException",
+            Self::TargetNotConnected(_) => "TargetNotConnectedException",
             Self::Store(_) => "ServerException",
         }
     }

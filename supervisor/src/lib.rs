@@ -16,6 +16,8 @@
 //! | `scheduler` | services: `plan` decides, `deed` does; throttling, events |
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
 //! | `ingress` | which services are published |
+//! | [`secrets`] | where the values of secrets come from |
+//! | [`sessions`] | people who talk to programs inside tasks |
 //! | `view` | records as ECS shows them |
 //! | [`supervisor`](Supervisor) | puts it together |
 //! | [`testing`] | a driver that only pretends, for tests |
@@ -58,6 +60,8 @@ pub mod model;
 pub mod operations;
 mod records;
 mod scheduler;
+pub mod secrets;
+pub mod sessions;
 pub mod store;
 mod supervisor;
 pub mod testing;

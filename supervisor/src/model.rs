@@ -5,10 +5,16 @@
 
 pub mod arn;
 pub mod cluster;
+pub mod environment_file;
+pub mod health_check;
 pub mod labels;
 pub mod names;
+pub mod overrides;
 pub mod publication;
+pub mod restart_policy;
+pub mod secret;
 pub mod service;
+pub(crate) mod shape;
 pub mod size;
 pub mod tags;
 pub mod task;

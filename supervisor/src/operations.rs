@@ -4,22 +4,26 @@
 //! anything: the loops see the change and act. The API and the command line are thin layers over these.
 
 pub mod clusters;
+pub mod execute_command;
 mod fields;
 pub mod services;
 mod services_view;
+pub mod start_task;
 pub mod tags;
 pub mod task_definitions;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OperationError;
 
 pub use clusters::*;
+pub use execute_command::*;
 pub use services::*;
+pub use start_task::*;
 pub use tags::*;
 pub use task_definitions::*;
 pub use tasks::*;
@@ -33,6 +37,9 @@ pub fn parse_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, OperationErr
         let cause = error.into_inner();
         if cause.is_data() {
             OperationError::invalid(format!("Invalid request at {path}: {}", without_position(&cause)))
+        } else if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            // serde_json calls it a syntax error where a value cannot be any variant of an enumeration, such as a number.
+            OperationError::invalid(format!("Invalid request at {path}: a value of another type is expected"))
         } else {
             OperationError::Serialization(format!("The request is not JSON: {cause}"))
         }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ use crate::model::arn::Identity;
 use crate::model::names::{NodeId, TaskId, deployment_id};
 use crate::records::Records;
 use crate::scheduler::Scheduler;
+use crate::secrets::{NoSecrets, SecretSource};
+use crate::sessions::Sessions;
 use crate::store::Store;
 
 /// Settings of a supervisor.
@@ -32,11 +34,19 @@ pub struct SupervisorConfig {
     pub seed: Option<u64>,
     /// Environment that every container of every task gets, under its own definition's.
     pub environment: Vec<(String, String)>,
+    /// Where the values of containers' secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl Default for SupervisorConfig {
     fn default() -> Self {
-        Self { identity: Identity::default(), clock: Clock::host(), seed: None, environment: Vec::new() }
+        Self {
+            identity: Identity::default(),
+            clock: Clock::host(),
+            seed: None,
+            environment: Vec::new(),
+            secrets: Arc::new(NoSecrets),
+        }
     }
 }
 
@@ -64,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) ingress: Ingress,
     pub(crate) rng: Mutex<StdRng>,
+    /// Tasks that run here, and those who talk to them.
+    pub(crate) sessions: Sessions,
     /// Held while a service is being created: binding its listener and writing its record are two steps, and two requests for one name must not mix them.
     creating: tokio::sync::Mutex<()>,
 }
@@ -84,6 +96,7 @@ impl Supervisor {
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
+            sessions: Sessions::default(),
             creating: tokio::sync::Mutex::default(),
             config,
         });
@@ -133,6 +146,19 @@ impl Supervisor {
 
     pub(crate) fn ingress(&self) -> &Ingress {
         &self.shared.ingress
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
+    pub(crate) fn new_session_token(&self) -> (String, String) {
+        self.shared.random(|rng| {
+            (
+                format!("ecs-execute-command-{:016x}", rng.random::<u64>()),
+                format!("{:032x}{:032x}", rng.random::<u128>(), rng.random::<u128>()),
+            )
+        })
     }
 
     pub(crate) fn node(&self) -> &NodeId {

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,9 +18,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::driver::{
-    ContainerExit, Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
-    Unrunnable,
+    ContainerExit, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure, StartFailureKind,
+    TargetGroup, TaskLaunch, Unrunnable,
 };
+use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
 use crate::model::task::{NetworkBinding, TargetHealth};
 use crate::model::task_definition::TaskDefinition;
@@ -38,6 +41,8 @@ pub struct Faults {
     pub missing_images: BTreeSet<String>,
     /// Containers of these images end by themselves after this time with this code.
     pub lifetimes: BTreeMap<String, (Duration, i32)>,
+    /// Containers of these images fail their health checks.
+    pub sick_images: BTreeSet<String>,
 }
 
 impl Default for Faults {
@@ -50,6 +55,7 @@ impl Default for Faults {
             latency: Duration::ZERO,
             missing_images: BTreeSet::new(),
             lifetimes: BTreeMap::new(),
+            sick_images: BTreeSet::new(),
         }
     }
 }
@@ -75,12 +81,14 @@ struct State {
     next_address: u32,
     breaches: Vec<String>,
     stopped_in_order: Vec<(TaskId, String)>,
+    started_in_order: Vec<(TaskId, String)>,
 }
 
 /// One pretended task.
 #[derive(Debug)]
 struct SimulatedSandbox {
     id: TaskId,
+    launch: Arc<TaskLaunch>,
     images: BTreeMap<String, String>,
     address: IpAddr,
     world: Arc<World>,
@@ -92,6 +100,9 @@ struct SandboxState {
     exits: BTreeMap<String, watch::Sender<Option<ContainerExit>>>,
     target: Option<(watch::Sender<TargetHealth>, Duration)>,
     deregistered: bool,
+    /// By container, where a test has said something of it.
+    healths: BTreeMap<String, bool>,
+    probes: u64,
 }
 
 impl SimulatedDriver {
@@ -106,6 +117,7 @@ impl SimulatedDriver {
             next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
             breaches: Vec::new(),
             stopped_in_order: Vec::new(),
+            started_in_order: Vec::new(),
         };
         Self { world: Arc::new(World { state: Mutex::new(state) }) }
     }
@@ -136,6 +148,32 @@ impl SimulatedDriver {
             }
             None => false,
         })
+    }
+
+    /// Says whether a container passes its health checks from now on. Whether its task is there.
+    pub fn set_container_health(&self, task: &TaskId, container: &str, healthy: bool) -> bool {
+        let sandbox = self.world.lock().tasks.get(task).cloned();
+        sandbox.is_some_and(|sandbox| {
+            lock(&sandbox.inner).healths.insert(container.to_owned(), healthy);
+            true
+        })
+    }
+
+    /// What a container found in its environment.
+    pub fn environment(&self, task: &TaskId, container: &str) -> Vec<(String, String)> {
+        let sandbox = self.world.lock().tasks.get(task).cloned();
+        sandbox.map(|sandbox| sandbox.launch.environment(container)).unwrap_or_default()
+    }
+
+    /// How often a task's containers were asked how they are.
+    pub fn probes(&self, task: &TaskId) -> u64 {
+        let sandbox = self.world.lock().tasks.get(task).cloned();
+        sandbox.map_or(0, |sandbox| lock(&sandbox.inner).probes)
+    }
+
+    /// Containers in the order in which they were started.
+    pub fn started_in_order(&self) -> Vec<(TaskId, String)> {
+        self.world.lock().started_in_order.clone()
     }
 
     /// The listeners, by target group.
@@ -191,6 +229,7 @@ impl Driver for SimulatedDriver {
         state.next_address += 1;
         let sandbox = Arc::new(SimulatedSandbox {
             id: launch.id.clone(),
+            launch: Arc::clone(&launch),
             images: containers
                 .iter()
                 .map(|container| (container.name.clone(), container.image.clone()))
@@ -253,9 +292,11 @@ impl Sandbox for SimulatedSandbox {
             }
             self.images.get(container).and_then(|image| state.faults.lifetimes.get(image).copied())
         };
+        self.world.lock().started_in_order.push((self.id.clone(), container.to_owned()));
         let (exit, _) = watch::channel(None);
-        if lock(&self.inner).exits.insert(container.to_owned(), exit.clone()).is_some() {
-            self.world.breach(format!("container {container} of {} was started twice", self.id));
+        let before = lock(&self.inner).exits.insert(container.to_owned(), exit.clone());
+        if before.is_some_and(|before| before.borrow().is_none()) {
+            self.world.breach(format!("container {container} of {} was started while it ran", self.id));
         }
         if let Some((lifetime, code)) = lifetime {
             // Ends by itself at a set time, so that nothing needs to own it.
@@ -279,6 +320,44 @@ impl Sandbox for SimulatedSandbox {
             exit.unwrap_or_default()
         }
         .boxed()
+    }
+
+    async fn probe(&self, container: &str, _probe: &Probe) -> Result<(), String> {
+        self.world.pause().await;
+        let image = self.images.get(container);
+        let is_sick = image.is_some_and(|image| self.world.lock().faults.sick_images.contains(image));
+        let mut inner = lock(&self.inner);
+        inner.probes += 1;
+        match inner.healths.get(container).copied().unwrap_or(!is_sick) {
+            true => Ok(()),
+            false => Err("it is not well".to_owned()),
+        }
+    }
+
+    /// Prints its own command line and ends with code 7, or waits for ever when it is called `wait`.
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        _interactive: bool,
+    ) -> Result<Execution, String> {
+        let ended = lock(&self.inner).exits.get(container).is_none_or(|exit| exit.borrow().is_some());
+        if ended {
+            return Err(format!("container '{container}' is not running"));
+        }
+        let line = Bytes::from(command.join(" "));
+        let waits = command.first().is_some_and(|first| first == "wait");
+        let exit = async move {
+            if waits {
+                std::future::pending::<()>().await;
+            }
+            ContainerExit { code: Some(7), reason: None }
+        };
+        Ok(Execution {
+            stdin: Box::pin(tokio::io::sink()),
+            output: futures_util::stream::iter([(OutputStream::Stdout, line)]).boxed(),
+            exit: exit.boxed(),
+        })
     }
 
     async fn stop(&self, container: &str, _grace: Duration) -> ContainerExit {

@@ -7,8 +7,7 @@ use crate::model::service::{
     Deployment, DeploymentRecord, LoadBalancer, RolloutState, Service, ServiceEvent, ServiceRecord,
 };
 use crate::model::task::{
-    Container, ContainerState, ContainerStatus, DesiredStatus, HealthStatus, LastStatus, NetworkInterface,
-    Task, TaskRecord, TaskStatus,
+    Container, ContainerStatus, DesiredStatus, LastStatus, NetworkInterface, Task, TaskRecord, TaskStatus,
 };
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition};
 use crate::records::KnownTask;
@@ -29,7 +28,11 @@ pub(crate) fn task(identity: &Identity, task: &KnownTask, definition: Option<&Ta
         overrides: record.overrides.clone(),
         last_status: status.last_status,
         desired_status: if status.stop.is_some() { DesiredStatus::Stopped } else { record.desired_status() },
-        health_status: HealthStatus::Unknown,
+        health_status: status.health.unwrap_or_default(),
+        ephemeral_storage: record
+            .overrides
+            .ephemeral_storage
+            .or_else(|| content.and_then(|content| content.ephemeral_storage)),
         cpu: record.overrides.cpu.clone().or_else(|| content.and_then(|content| content.cpu.clone())),
         memory: record
             .overrides
@@ -66,15 +69,7 @@ fn containers(
     let observed =
         |container: &ContainerDefinition| status.containers.iter().find(|seen| seen.name == container.name);
     let view = |container: &ContainerDefinition| {
-        let pending = ContainerStatus {
-            name: container.name.clone(),
-            id: format!("{}-{}", record.id, container.name),
-            last_status: ContainerState::Pending,
-            image_digest: None,
-            network_bindings: Vec::new(),
-            exit_code: None,
-            reason: None,
-        };
+        let pending = ContainerStatus::pending(&record.id, &container.name);
         let seen = observed(container).unwrap_or(&pending);
         let over = record.overrides.container_overrides.iter().find(|over| over.name == container.name);
         let memory = over.and_then(|over| over.memory).or(container.memory);
@@ -91,7 +86,8 @@ fn containers(
             reason: seen.reason.clone(),
             network_bindings: seen.network_bindings.clone(),
             network_interfaces: interfaces(record, content.network_mode, status),
-            health_status: HealthStatus::Unknown,
+            health_status: seen.health,
+            restart_count: seen.restart_count,
             cpu: over.and_then(|over| over.cpu).unwrap_or(container.cpu).to_string(),
             memory: memory.map(|mib| mib.to_string()),
             memory_reservation: reservation.map(|mib| mib.to_string()),

@@ -3,6 +3,8 @@
 mod api;
 mod commands;
 mod compose;
+mod exec;
+mod health;
 mod network;
 mod recovery;
 mod stops;

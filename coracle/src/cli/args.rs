@@ -2,6 +2,7 @@
 
 mod balance;
 mod cluster;
+mod exec;
 mod logs;
 mod ps;
 mod run;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use balance::BalanceArgs;
 pub(crate) use cluster::ClusterCommand;
+pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what tasks printed
     Logs(LogsArgs),
+    /// Run a command inside a task
+    Exec(ExecArgs),
     /// Services: tasks that are kept running
     #[command(subcommand)]
     Service(ServiceCommand),

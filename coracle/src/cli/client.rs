@@ -5,7 +5,7 @@ use std::{fmt, io, time::Duration};
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -132,6 +132,37 @@ impl Client {
         Ok(all)
     }
 
+    /// A connection that speaks `protocol` from now on.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+        token: &str,
+    ) -> Result<Upgraded, CallError> {
+        let request = Request::get(path)
+            .header(header::HOST, &self.endpoint.authority)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, protocol)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        // It ends when the connection is handed over, or with the daemon.
+        tokio::spawn(connection.with_upgrades());
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+            if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+                return hyper::upgrade::on(response).await.map_err(|error| self.broken(error));
+            }
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            Err(self.refusal(status, &body.map_err(|error| self.broken(error))?.to_bytes()))
+        };
+        timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or_else(|_| Err(self.no_answer()))
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         service: &str,
@@ -147,31 +178,41 @@ impl Client {
             .map_err(|error| self.broken(error))?;
         let (status, body) = match timeout(ANSWER_TIMEOUT, self.exchange(request)).await {
             Ok(answer) => answer?,
-            Err(_elapsed) => {
-                return Err(self.broken(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())));
-            }
+            Err(_elapsed) => return Err(self.no_answer()),
         };
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.broken(error));
         }
+        Err(self.refusal(status, &body))
+    }
+
+    fn refusal(&self, status: http::StatusCode, body: &[u8]) -> CallError {
         #[derive(Deserialize)]
         struct Refusal {
             #[serde(rename = "__type")]
             code: String,
             message: String,
         }
-        match serde_json::from_slice(&body) {
-            Ok(Refusal { code, message }) => Err(CallError::Refused { code, message }),
-            Err(_) => Err(self.broken(format!("HTTP status {status}"))),
+        match serde_json::from_slice(body) {
+            Ok(Refusal { code, message }) => CallError::Refused { code, message },
+            Err(_) => self.broken(format!("HTTP status {status}")),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(http::StatusCode, Bytes), CallError> {
+    fn no_answer(&self) -> CallError {
+        self.broken(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
+    }
+
+    async fn connect(&self) -> Result<TcpStream, CallError> {
         let no_daemon = |source| CallError::NoDaemon { endpoint: self.endpoint.clone(), source };
-        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.endpoint.authority))
+        timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.endpoint.authority))
             .await
             .map_err(|elapsed| no_daemon(io::Error::new(io::ErrorKind::TimedOut, elapsed)))?
-            .map_err(no_daemon)?;
+            .map_err(no_daemon)
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(http::StatusCode, Bytes), CallError> {
+        let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         let exchange = async {

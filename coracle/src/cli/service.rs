@@ -53,6 +53,7 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
         "serviceName": args.name,
         "taskDefinition": args.task_definition,
         "desiredCount": args.replicas,
+        "enableExecuteCommand": true,
         "tags": tags,
     });
     change(&args.cluster, "CreateService", &input).await

@@ -43,6 +43,7 @@ async fn run(args: TaskRun) -> Result<(), Failure> {
         "taskDefinition": args.task_definition,
         "count": args.count,
         "startedBy": "coracle",
+        "enableExecuteCommand": true,
     });
     if !args.environment.is_empty() || !args.arguments.is_empty() {
         let name = first_container(&client, &args.task_definition).await?;
@@ -89,6 +90,9 @@ pub(super) async fn all(
         }
         arns.extend(client.list("ListTasks", input, "taskArns").await?);
     }
+    // One that stopped between the two lists is in both.
+    arns.sort();
+    arns.dedup();
     let mut tasks: Vec<Task> =
         client.describe("DescribeTasks", json!({ "cluster": cluster }), ("tasks", 100), &arns).await?;
     tasks.sort_by(|a, b| b.created_at.seconds().total_cmp(&a.created_at.seconds()));
@@ -161,11 +165,13 @@ fn description(task: &Task) -> String {
     lines.extend(task.stopped_reason.as_ref().map(|reason| ("reason", format!("{reason}{code}"))));
     let head: String = lines.iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect();
 
-    let mut table = Table::new(["CONTAINER", "STATUS", "EXIT CODE", "IMAGE", "REASON"]);
+    let mut table = Table::new(["CONTAINER", "STATUS", "HEALTH", "RESTARTS", "EXIT CODE", "IMAGE", "REASON"]);
     for container in &task.containers {
         table.row([
             container.name.clone(),
             format!("{:?}", container.last_status).to_uppercase(),
+            format!("{:?}", container.health_status).to_uppercase(),
+            container.restart_count.to_string(),
             container.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string()),
             container.image.clone(),
             container.reason.clone().unwrap_or_else(|| "-".to_owned()),

@@ -51,8 +51,8 @@ fn print_name(format: super::args::OutputFormat, answer: &Value) -> Result<(), F
     })
 }
 
-/// The file's JSON. An image's relative path in it is meant from the file's directory, while the daemon would take it
-/// from its own.
+/// The file's JSON. Relative paths in it, of images and environment files, are meant from the file's directory, while the
+/// daemon would take them from its own.
 fn read(file: &Path) -> Result<Value, Failure> {
     let shown = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
     let mut text = String::new();
@@ -65,20 +65,33 @@ fn read(file: &Path) -> Result<Value, Failure> {
     let mut definition: Value = serde_json::from_str(&text)
         .map_err(|error| Failure::usage(format!("{shown} is not JSON: {error}")))?;
     // Standard input's is ours.
-    make_images_absolute(&mut definition, file.parent().unwrap_or(file))?;
+    make_paths_absolute(&mut definition, file.parent().unwrap_or(file))?;
     Ok(definition)
 }
 
-fn make_images_absolute(definition: &mut Value, directory: &Path) -> Result<(), Failure> {
+fn make_paths_absolute(definition: &mut Value, directory: &Path) -> Result<(), Failure> {
     let Some(containers) = definition.get_mut("containerDefinitions").and_then(Value::as_array_mut) else {
         return Ok(());
+    };
+    let absolute = |text: &mut String| -> Result<(), Failure> {
+        let path = std::path::absolute(directory.join(&*text)).map_err(Failure::io)?;
+        *text = path.display().to_string();
+        Ok(())
     };
     for container in containers {
         if let Some(Value::String(image)) = container.get_mut("image")
             && coracle::is_file_image(image)
         {
-            let path = std::path::absolute(directory.join(&image)).map_err(Failure::io)?;
-            *image = path.display().to_string();
+            absolute(image)?;
+        }
+        let files = container.get_mut("environmentFiles").and_then(Value::as_array_mut);
+        for file in files.into_iter().flatten() {
+            if let Some(Value::String(path)) = file.get_mut("value")
+                && !path.starts_with("arn:")
+                && !path.contains("://")
+            {
+                absolute(path)?;
+            }
         }
     }
     Ok(())

@@ -219,6 +219,8 @@ impl Cluster<'_> {
             desired_count: Some(i64::from(wanted.replicas.unwrap_or(1))),
             health_check_grace_period_seconds: wanted.listen().map(|_| wanted.grace_period()),
             tags: wanted.tags(),
+            // For `coracle exec`.
+            enable_execute_command: Some(true),
             ..Default::default()
         };
         self.supervisor.create_service(request).await.map(drop)

@@ -1,9 +1,15 @@
-//! `healthcheck:` — a command in a container, translated to what the balancer asks.
+//! `healthcheck:` — a command in a container, translated to what the balancer asks, or to the container's own check.
 //!
 //! An image has no shell and no curl to run a check with. What nearly all checks of web services say is "get this path
-//! of myself", and that the balancer does itself: the forms below are understood, all others refused.
+//! of myself", and that the balancer does itself. A program of the image or another WebAssembly file is run in the
+//! container, as a task definition's `healthCheck`.
 
 use std::time::Duration;
+
+use coracle_supervisor::model::health_check::{
+    self as container,
+    command_line::{self, LocalUrl},
+};
 
 use super::{ComposeError, reader::Field, values};
 
@@ -26,11 +32,22 @@ pub struct HealthCheck {
 
 const KEYS: [&str; 6] = ["test", "interval", "timeout", "retries", "start_period", "disable"];
 const FORMS: &str = "a health check gets a URL of the service itself: [\"CMD\", \"curl\", \"-f\", \"http://localhost:PORT/PATH\"], \
-                     the same with wget, or \"curl -f http://localhost:PORT/PATH || exit 1\"; or it is disabled";
+                     the same with wget, or \"curl -f http://localhost:PORT/PATH || exit 1\"; or it runs a program of the image or a \
+                     WebAssembly file: [\"CMD\", \"check.wasm\"]; or it is disabled";
+
+/// Who checks a service's tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Check {
+    /// The file says that nobody does.
+    Nobody,
+    /// The balancer, or the container itself where the service is not published.
+    Http(HealthCheck),
+    /// The container itself.
+    Container(container::HealthCheck),
+}
 
 impl HealthCheck {
-    /// `None` where the file says there is to be no check.
-    pub(super) fn parse(field: &Field<'_>) -> Result<Option<Self>, ComposeError> {
+    pub(super) fn parse(field: &Field<'_>) -> Result<Check, ComposeError> {
         // Docker's defaults: https://docs.docker.com/reference/dockerfile/#healthcheck
         let mut check = Self {
             path: String::new(),
@@ -65,125 +82,72 @@ impl HealthCheck {
         }
         let Some(test) = test else {
             return if disabled {
-                Ok(None)
+                Ok(Check::Nobody)
             } else {
                 Err(field.error("test is missing, and the check is not disabled"))
             };
         };
         let words = words(&test)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if disabled || words == ["NONE"] {
-            return Ok(None);
+            return Ok(Check::Nobody);
         }
-        let url = match words.as_slice() {
-            ["CMD", program @ ..] => url_of(program),
-            _ => None,
+        let program: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        if words.first().is_none_or(|first| first != "CMD") {
+            return Err(test.error(FORMS));
+        }
+        let Some(url) = command_line::url_of(&program) else {
+            let check = check.of_container(words);
+            // Also what calls curl or wget in another way.
+            check.parse().map_err(|message| test.error(format!("{message} {FORMS}")))?;
+            return Ok(Check::Container(check));
         };
-        let target = url.ok_or_else(|| test.error(FORMS))?;
-        (check.port, check.path) = target_of(target).map_err(|message| test.error(message))?;
-        Ok(Some(check))
+        let url = LocalUrl::parse(url).map_err(|message| test.error(message))?;
+        (check.port, check.path) = (url.port, url.path);
+        Ok(Check::Http(check))
     }
+
+    /// The same question, asked by the container's own check: of a service that nothing is published of.
+    pub(super) fn unpublished(&self) -> Result<container::HealthCheck, String> {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let url = format!("http://localhost{port}{}", self.path);
+        let check = self.of_container(["CMD", "http", &url].map(str::to_owned).to_vec());
+        check.parse()?;
+        Ok(check)
+    }
+
+    fn of_container(&self, command: Vec<String>) -> container::HealthCheck {
+        container::HealthCheck {
+            command,
+            interval: Some(whole_seconds(self.interval)),
+            timeout: Some(whole_seconds(self.timeout).max(LEAST_TIMEOUT)),
+            retries: Some(self.retries),
+            start_period: self.start_period.map(whole_seconds),
+        }
+    }
+}
+
+/// A container's check has at least this many seconds; no check is made wrong by more time.
+const LEAST_TIMEOUT: u32 = 2;
+
+fn whole_seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 /// The test as a list that starts with `CMD` or `NONE`. A shell's command line becomes the words it would run.
 fn words(test: &Field<'_>) -> Result<Vec<String>, ComposeError> {
-    let mut words = if test.is_list() {
+    let words = if test.is_list() {
         test.items()?.iter().map(Field::string).collect::<Result<Vec<_>, _>>()?
     } else {
         vec!["CMD-SHELL".to_owned(), test.string()?]
     };
-    if words.len() == 2 && words[0] == "CMD-SHELL" {
-        let line = words[1].trim();
-        let line = ["|| exit 1", "|| false", "||exit 1"]
-            .iter()
-            .find_map(|tail| line.strip_suffix(tail))
-            .unwrap_or(line);
-        // Anything that only a shell could do is none of the forms.
-        let plain = !line.contains(['|', '&', ';', '$', '`', '<', '>', '(', ')', '\n']);
-        words = match shlex::split(line) {
-            Some(split) if plain => std::iter::once("CMD".to_owned()).chain(split).collect(),
-            _ => return Err(test.error(FORMS)),
-        };
-    }
-    Ok(words)
-}
-
-/// The URL that a call of curl or wget gets, if getting it and seeing whether that worked is all it does.
-fn url_of<'a>(program: &[&'a str]) -> Option<&'a str> {
-    let (name, arguments) = program.split_first()?;
-    let (flags, valued): (&[&str], &[&str]) = match name.rsplit('/').next()? {
-        "curl" => (
-            &[
-                "-f",
-                "--fail",
-                "-s",
-                "--silent",
-                "-S",
-                "--show-error",
-                "-L",
-                "--location",
-                "-I",
-                "--head",
-                "-k",
-                "--insecure",
-            ],
-            &["-o", "--output", "-m", "--max-time", "--connect-timeout", "--retry"],
-        ),
-        "wget" => (
-            &["-q", "--quiet", "-nv", "--no-verbose", "--spider", "-S"],
-            &["-O", "--output-document", "-T", "--timeout", "-t", "--tries"],
-        ),
-        _ => return None,
-    };
-    let (mut url, mut arguments) = (None, arguments.iter());
-    while let Some(&argument) = arguments.next() {
-        let long = argument.split_once('=').map_or(argument, |(name, _)| name);
-        if valued.contains(&argument) {
-            arguments.next()?;
-        } else if flags.contains(&argument) || valued.contains(&long) || attached(argument, flags, valued) {
-        } else if argument.starts_with('-') || url.replace(argument).is_some() {
-            return None;
+    match words.as_slice() {
+        [first, line] if first == "CMD-SHELL" => {
+            let words = command_line::words_of(line).ok_or_else(|| test.error(FORMS))?;
+            Ok(std::iter::once("CMD".to_owned()).chain(words).collect())
         }
+        _ => Ok(words),
     }
-    url
-}
-
-/// Short options written together, such as `-fsS`, `-qO-` or `-T5`.
-fn attached(argument: &str, flags: &[&str], valued: &[&str]) -> bool {
-    let Some(letters) =
-        argument.strip_prefix('-').filter(|letters| !letters.starts_with('-') && !letters.is_empty())
-    else {
-        return false;
-    };
-    for (at, letter) in letters.char_indices() {
-        let option = format!("-{letter}");
-        if valued.contains(&option.as_str()) {
-            // The rest of the word is its value.
-            return letters.len() > at + letter.len_utf8();
-        }
-        if !flags.contains(&option.as_str()) {
-            return false;
-        }
-    }
-    true
-}
-
-fn target_of(url: &str) -> Result<(Option<u16>, String), String> {
-    let uri = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let uri: http::Uri = uri.parse().map_err(|_| format!("{url:?} is not a URL"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(format!("only http is supported, not {url:?}"));
-    }
-    let host = uri.host().unwrap_or_default();
-    if !["localhost", "127.0.0.1", "[::1]", "0.0.0.0"].contains(&host) {
-        return Err(format!("a health check asks the service itself, at localhost, not {host:?}"));
-    }
-    // What follows the host is a port or nothing.
-    if uri.port_u16().is_none() && uri.authority().is_some_and(|authority| authority.as_str() != host) {
-        return Err(format!("a port from 0 to 65535 is expected in {url:?}"));
-    }
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    Ok((uri.port_u16(), path.to_owned()))
 }
 
 fn between(text: &str, least: Duration, most_seconds: u64) -> Result<Duration, String> {
@@ -199,45 +163,5 @@ fn retries(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count @ 2..=10) => Ok(count),
         _ => Err(format!("a number from 2 to 10 is expected, not {text:?}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_of_curl_or_wget_is_its_url() {
-        let table: [(&[&str], Option<&str>); 12] = [
-            (&["curl", "-f", "http://localhost/"], Some("http://localhost/")),
-            (&["/usr/bin/curl", "-fsS", "-o", "/dev/null", "http://localhost/"], Some("http://localhost/")),
-            (&["curl", "--fail", "--max-time=3", "localhost:80"], Some("localhost:80")),
-            (&["curl", "-fm3", "localhost:80"], Some("localhost:80")),
-            (&["wget", "-q", "--spider", "http://localhost/"], Some("http://localhost/")),
-            (&["wget", "-qO-", "http://localhost/"], Some("http://localhost/")),
-            (
-                &["wget", "--no-verbose", "--tries=1", "--spider", "http://localhost/"],
-                Some("http://localhost/"),
-            ),
-            (&["curl", "-X", "POST", "http://localhost/"], None),
-            (&["curl", "http://localhost/", "http://localhost/b"], None),
-            (&["curl"], None),
-            (&["pg_isready"], None),
-            (&[], None),
-        ];
-        for (program, url) in table {
-            assert_eq!(url_of(program), url, "{program:?}");
-        }
-    }
-
-    #[test]
-    fn a_url_is_of_the_service_itself() {
-        assert_eq!(target_of("http://localhost:8080/up?a=1"), Ok((Some(8080), "/up?a=1".into())));
-        assert_eq!(target_of("127.0.0.1"), Ok((None, "/".into())));
-        for url in
-            ["https://localhost/", "http://example.com/", "http://localhost:99999/", "http://", "/path"]
-        {
-            assert!(target_of(url).is_err(), "{url}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ComposeError, HealthCheck, Port, reader::Field, values};
+use super::{ComposeError, HealthCheck, Port, health::Check, reader::Field, values};
 
 /// A service of a Compose file as it is meant: paths absolute, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Service {
     pub depends_on: Vec<(String, Condition)>,
     /// `None` when the file has none; `Some(None)` when it says there shall be none.
     pub health_check: Option<Option<HealthCheck>>,
+    /// The container's own check, where the balancer cannot ask what the file asks.
+    pub container_health_check: Option<coracle_supervisor::model::health_check::HealthCheck>,
     /// How many tasks; `None` leaves the number to whoever scales the service, from 1.
     pub replicas: Option<u32>,
     /// In ECS's units, 1024 a core; a hard quota.
@@ -81,12 +83,13 @@ impl Service {
             volumes: Vec::new(),
             depends_on: Vec::new(),
             health_check: None,
+            container_health_check: None,
             replicas: None,
             cpu: None,
             memory: None,
             labels: Vec::new(),
         };
-        let mut health_field = None;
+        let mut health = None;
         for (key, value) in field.settings()? {
             match key {
                 "image" => service.image = value.parsed(|text| image(text, directory))?,
@@ -96,8 +99,7 @@ impl Service {
                 "volumes" => service.volumes = volumes(&value, directory)?,
                 "depends_on" => service.depends_on = depends_on(&value)?,
                 "healthcheck" => {
-                    service.health_check = Some(HealthCheck::parse(&value)?);
-                    health_field = Some(value);
+                    health = Some((HealthCheck::parse(&value)?, value));
                 }
                 "deploy" => service.deploy(&value)?,
                 "labels" => service.labels = labels(&value)?,
@@ -108,10 +110,23 @@ impl Service {
         if service.image.is_empty() {
             return Err(field.error("image is missing"));
         }
-        if let (Some(Some(check)), Some(field)) = (&service.health_check, health_field) {
-            check_port(check, service.ports.first()).map_err(|message| field.error(message))?;
+        if let Some((check, field)) = health {
+            service.check(check).map_err(|message| field.error(message))?;
         }
         Ok(service)
+    }
+
+    fn check(&mut self, check: Check) -> Result<(), String> {
+        match (check, self.ports.first()) {
+            (Check::Nobody, _) => self.health_check = Some(None),
+            (Check::Container(check), _) => self.container_health_check = Some(check),
+            (Check::Http(check), None) => self.container_health_check = Some(check.unpublished()?),
+            (Check::Http(check), Some(port)) => {
+                check_port(&check, port)?;
+                self.health_check = Some(Some(check));
+            }
+        }
+        Ok(())
     }
 
     /// Where the balancer listens for it.
@@ -298,14 +313,11 @@ fn restart(text: &str) -> Result<(), String> {
     }
 }
 
-fn check_port(check: &HealthCheck, published: Option<&Port>) -> Result<(), String> {
-    match (check.port, published) {
-        (_, None) => {
-            Err("the balancer checks what it publishes: a service with a health check needs `ports`".into())
-        }
-        (Some(asked), Some(port)) if asked != port.container => Err(format!(
+fn check_port(check: &HealthCheck, published: &Port) -> Result<(), String> {
+    match check.port {
+        Some(asked) if asked != published.container => Err(format!(
             "the check asks port {asked}, but the service's container port is {}; one port is supported",
-            port.container
+            published.container
         )),
         _ => Ok(()),
     }

@@ -75,6 +75,7 @@ services:
             retries: 4,
             start_period: Some(Duration::from_secs(60)),
         })),
+        container_health_check: None,
         replicas: Some(3),
         cpu: Some(512),
         memory: Some(64),
@@ -131,6 +132,28 @@ fn the_forms_of_a_health_check() {
         assert_eq!(web(&format!("healthcheck:\n  {none}")).health_check, Some(None), "{none}");
     }
     assert_eq!(web("").health_check, None);
+}
+
+#[test]
+fn what_the_balancer_cannot_ask_the_container_is_asked_itself() {
+    for (settings, command) in [
+        ("healthcheck:\n  test: ['CMD', 'check.wasm', '--quick']", &["CMD", "check.wasm", "--quick"][..]),
+        (
+            "ports: ['8080:80']\nhealthcheck:\n  test: ['CMD', 'tcp', 'localhost:80']",
+            &["CMD", "tcp", "localhost:80"],
+        ),
+        (
+            "healthcheck:\n  test: curl -f http://localhost:81/up || exit 1",
+            &["CMD", "http", "http://localhost:81/up"],
+        ),
+    ] {
+        let service = web(settings);
+        let check = service.task_definition("shop").container_definitions.remove(0).health_check;
+        let check = check.unwrap_or_else(|| panic!("{settings}"));
+        assert_eq!(check.command, command);
+        assert_eq!((check.interval, check.timeout, check.retries), (Some(30), Some(27), Some(3)));
+        assert_eq!(service.health_check, None, "the balancer checks as it does without one");
+    }
 }
 
 #[test]
@@ -196,7 +219,14 @@ fn what_a_service_cannot_have_is_refused_with_its_line_and_path() {
             "services.web.depends_on.web.condition",
             "task run",
         ),
-        ("healthcheck: {test: [CMD, pg_isready]}", 4, "services.web.healthcheck.test", "curl"),
+        ("healthcheck: {test: [CMD, curl, -X, POST, a]}", 4, "services.web.healthcheck.test", "curl"),
+        ("healthcheck: {test: [pg_isready]}", 4, "services.web.healthcheck.test", "curl"),
+        (
+            "healthcheck: {test: [CMD, check.wasm], interval: 1s}",
+            4,
+            "services.web.healthcheck.test",
+            "'healthCheck.interval' must be 5 to 300",
+        ),
         (
             "healthcheck: {test: 'curl -f http://localhost/ | grep ok'}",
             4,

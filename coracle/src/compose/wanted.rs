@@ -57,6 +57,7 @@ impl Service {
             environment: environment.collect(),
             mount_points: mount_points.collect(),
             port_mappings: port_mappings.collect(),
+            health_check: self.container_health_check.clone(),
             docker_labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..ContainerDefinition::default()
         };

@@ -47,9 +47,10 @@ impl MemoryAccount {
         self.parent.as_ref().map_or(self.limit, |parent| self.limit.min(parent.limit()))
     }
 
-    /// Whether an allocation was ever refused, here or in a parent.
+    /// Whether an allocation was ever refused to this account, by its own limit or a parent's. What was refused to another account of the
+    /// same parent is that one's end, not this one's.
     pub fn exceeded(&self) -> bool {
-        self.exceeded.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|parent| parent.exceeded())
+        self.exceeded.load(Ordering::Acquire)
     }
 
     /// Takes `bytes` from the account and its parents, or nothing at all.
@@ -64,6 +65,7 @@ impl MemoryAccount {
         if let Some(parent) = &self.parent
             && !parent.take(bytes)
         {
+            self.exceeded.store(true, Ordering::Release);
             self.used.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
@@ -165,6 +167,7 @@ mod tests {
         assert!(one.memory_growing(0, 80, None).unwrap());
         assert!(StoreMemory::new(second.clone()).memory_growing(0, 21, None).is_err());
         assert!(second.exceeded() && task.exceeded());
+        assert!(!first.exceeded(), "it was refused nothing");
         assert_eq!(second.used(), 0);
     }
 

@@ -24,6 +24,7 @@ use lookup::{LookupError, Names, Resolve, SystemResolver};
 use peers::Peers;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use task::{TaskShare, Transport};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
@@ -83,6 +84,7 @@ struct Inner {
     names: Names,
     peers: Peers,
     task: Arc<TaskShare>,
+    stopped_accepting: AtomicBool,
 }
 
 /// Where a socket that a guest wants to bind is bound.
@@ -105,8 +107,19 @@ impl Network {
     }
 
     fn new(egress: Egress, task: Arc<TaskShare>) -> Self {
-        let inner = Inner { egress, names: Names::default(), peers: Peers::default(), task };
+        let inner = Inner {
+            egress,
+            names: Names::default(),
+            peers: Peers::default(),
+            task,
+            stopped_accepting: AtomicBool::new(false),
+        };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// From now on new connections are refused; those that were made go on.
+    pub fn stop_accepting(&self) {
+        self.inner.stopped_accepting.store(true, Ordering::Relaxed);
     }
 
     /// Whether a guest may have sockets at all.
@@ -117,6 +130,10 @@ impl Network {
     /// Whether a guest may use `address`. It may listen at its task's address, talk to who connected or sent something, and connect
     /// to what it is granted.
     pub fn permits(&self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
+        if matches!(purpose, SocketAddrUse::TcpAccept) && self.inner.stopped_accepting.load(Ordering::Relaxed)
+        {
+            return false;
+        }
         let own = match self.mode() {
             Mode::None => return false,
             Mode::Host => return true,

@@ -2,6 +2,7 @@
 
 use crate::cpu::{CpuAccount, UNITS_PER_CORE};
 use crate::logs::LogSink;
+use crate::pipes::{InputPipe, OutputPipe};
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_runtime_host::network::Network;
 use std::path::PathBuf;
@@ -45,6 +46,10 @@ pub struct ContainerSpec {
     /// Handlers: how many requests are answered at once. As many again may wait; more are refused. Default 128, or
     /// fewer where the memory limit does not hold that many instances.
     pub max_concurrency: u32,
+    /// Commands: on a stop, whether it has its grace period to end by itself before it is killed. WASI has no signals: what tells a
+    /// command to end is the end of its standard input ([`Stdin::UntilStopped`]), and one that is not told may still be about to finish.
+    /// Without it a command is ended at once, as SIGTERM ends a process that does not handle it.
+    pub ends_by_itself: bool,
     /// Where standard input comes from.
     pub stdin: Stdin,
     /// Where standard output and standard error go.
@@ -68,6 +73,7 @@ impl ContainerSpec {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             instance_reuse: 1,
             max_concurrency: DEFAULT_CONCURRENCY,
+            ends_by_itself: false,
             stdin: Stdin::Null,
             output: Output::Null,
         }
@@ -95,13 +101,17 @@ pub struct Mount {
 }
 
 /// Where a guest's standard input comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Stdin {
     /// Nothing: the end at once.
     #[default]
     Null,
     /// The host process's own.
     Inherit,
+    /// Nothing, and no end before the container is told to stop: a command that reads it learns so that it shall end.
+    UntilStopped,
+    /// What is written to the other end.
+    Pipe(InputPipe),
 }
 
 /// Where a guest's output goes.
@@ -114,6 +124,8 @@ pub enum Output {
     Inherit,
     /// Line by line, stamped, to a sink.
     Log(Arc<dyn LogSink>),
+    /// Byte for byte to whoever reads the other end.
+    Pipe(OutputPipe),
 }
 
 /// A task: the CPU quota and the memory limit that its containers share.

@@ -3,50 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, FutureExt, join_all, pending};
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{join_all, pending};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::containers::{Containers, Readiness};
+use super::containers::{Consequence, Readiness};
+use super::environment::environments;
+use super::life::{Event, Life};
+use super::report::Report;
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TaskLaunch};
 use crate::model::names::TaskId;
-use crate::model::task::{
-    ContainerState, ContainerStatus, LastStatus, StopCode, StopOrder, StoppedTask, TargetHealth, TaskRecord,
-    TaskStatus,
-};
-use crate::model::task_definition::{ContainerDefinition, TaskDefinition};
-use crate::records::{ServiceKey, encode, keys};
-use crate::store::Transaction;
+use crate::model::task::{ContainerState, HealthStatus, LastStatus, StopCode, StopOrder, TaskRecord};
+use crate::model::task_definition::TaskDefinition;
+use crate::records::ServiceKey;
 use crate::supervisor::Shared;
 
 /// Longest that loading images may take.
 const PREPARE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest that secrets and environment files may take to be read.
+const ENVIRONMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest that one container may take to start: ECS's agent waits 3 minutes (`ECS_CONTAINER_START_TIMEOUT`).
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// From the stop signal to the kill unless a container says otherwise: ECS's default `stopTimeout`.
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a driver may take beyond a delay that it was given, before its answer is not waited for any more.
 const DRIVER_SLACK: Duration = Duration::from_secs(10);
-/// Pause before writing again to a store that failed.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Runner {
     shared: Arc<Shared>,
-    /// Of its order in the store.
-    key: String,
-    record: TaskRecord,
-    status: TaskStatus,
+    report: Report,
     stop: watch::Receiver<Option<StopOrder>>,
-}
-
-/// What a task has while it is up.
-struct Life<'a> {
-    containers: Containers<'a>,
-    sandbox: Option<Arc<dyn Sandbox>>,
-    exits: FuturesUnordered<BoxFuture<'static, (String, ContainerExit)>>,
-    target: Option<watch::Receiver<TargetHealth>>,
 }
 
 impl Runner {
@@ -56,33 +42,33 @@ impl Runner {
         record: TaskRecord,
         stop: watch::Receiver<Option<StopOrder>>,
     ) -> Self {
-        Self { shared, key, record, status: TaskStatus::default(), stop }
+        Self { report: Report::new(Arc::clone(&shared), key, record), shared, stop }
     }
 
     pub(super) async fn run(mut self) -> TaskId {
-        self.report(|status| status.last_status = LastStatus::Pending).await;
-        match self.shared.records.task_definition(&self.record.task_definition).await {
+        self.report.tell(|status| status.last_status = LastStatus::Pending).await;
+        match self.shared.records.task_definition(&self.record().task_definition).await {
             Ok(Some(definition)) => self.live(Arc::new(definition)).await,
-            Ok(None) => self.fail("ResourceInitializationError: the task definition is gone".to_owned()),
-            Err(error) => self.fail(format!("ResourceInitializationError: {error}")),
+            Ok(None) => {
+                self.report.failed("ResourceInitializationError: the task definition is gone".to_owned());
+            }
+            Err(error) => self.report.failed(format!("ResourceInitializationError: {error}")),
         }
-        self.finish().await;
-        self.record.id
+        self.report.finish().await;
+        self.report.record.id
     }
 
-    fn fail(&mut self, reason: String) {
-        self.status.stop = Some(StopOrder { code: StopCode::TaskFailedToStart, reason });
+    fn record(&self) -> &TaskRecord {
+        &self.report.record
     }
 
     async fn live(&mut self, definition: Arc<TaskDefinition>) {
         let containers = &definition.content.container_definitions;
-        self.status.containers = self.initial_containers(containers);
-        let mut life = Life {
-            containers: Containers::new(containers),
-            sandbox: None,
-            exits: FuturesUnordered::new(),
-            target: None,
-        };
+        self.report.pending(containers);
+        let mut life = Life::new(containers);
+        if !life.containers.vital().is_empty() {
+            self.report.status.health = Some(HealthStatus::Unknown);
+        }
         let order = match self.bring_up(&mut life, &definition).await {
             Ok(()) => self.stay_up(&mut life).await,
             Err(order) => order,
@@ -91,46 +77,49 @@ impl Runner {
     }
 
     /// PENDING to RUNNING.
-    async fn bring_up<'a>(
+    async fn bring_up(
         &mut self,
-        life: &mut Life<'a>,
-        definition: &'a Arc<TaskDefinition>,
+        life: &mut Life<'_>,
+        definition: &Arc<TaskDefinition>,
     ) -> Result<(), StopOrder> {
         let now = self.shared.now();
-        self.report(|status| {
-            status.last_status = LastStatus::Activating;
-            status.pull_started_at = Some(now);
-        })
-        .await;
-        let launch = Arc::new(self.launch(Arc::clone(definition)));
+        self.report
+            .tell(|status| {
+                status.last_status = LastStatus::Activating;
+                status.pull_started_at = Some(now);
+            })
+            .await;
+        let launch = Arc::new(self.launch(definition).await?);
         let driver = Arc::clone(&self.shared.driver);
         let prepared = self.unless_stopped(timeout(PREPARE_TIMEOUT, driver.prepare(launch))).await?;
         let sandbox =
             prepared.unwrap_or_else(|_| Err(too_long("loading the images"))).map_err(failed_to_start)?;
+        self.shared.sessions.open_task(&self.record().id, &sandbox);
         life.sandbox = Some(Arc::clone(&sandbox));
-        let now = self.shared.now();
-        self.status.pull_stopped_at = Some(now);
-        self.status.address = sandbox.address();
-        for container in &mut self.status.containers {
+        let status = &mut self.report.status;
+        status.pull_stopped_at = Some(self.shared.now());
+        status.address = sandbox.address();
+        for container in &mut status.containers {
             container.image_digest = sandbox.image_digest(&container.name);
         }
         self.start_containers(life, &sandbox).await?;
-        if let Some(service) = &self.record.service
+        if let Some(service) = &self.record().service
             && let Some(publication) = &service.publication
         {
-            let key = ServiceKey { cluster: self.record.cluster.clone(), name: service.name.clone() };
+            let key = ServiceKey { cluster: self.record().cluster.clone(), name: service.name.clone() };
             let group = self.shared.ingress.group(&key, publication);
             self.until_ready(life, &sandbox).await?;
             let target = sandbox.register(&group).map_err(failed_to_start)?;
-            self.status.target = Some(target.borrow().clone());
+            self.report.status.target = Some(target.borrow().clone());
             life.target = Some(target);
         }
         let now = self.shared.now();
-        self.report(|status| {
-            status.last_status = LastStatus::Running;
-            status.started_at = Some(now);
-        })
-        .await;
+        self.report
+            .tell(|status| {
+                status.last_status = LastStatus::Running;
+                status.started_at = Some(now);
+            })
+            .await;
         Ok(())
     }
 
@@ -139,49 +128,53 @@ impl Runner {
         life: &mut Life<'_>,
         sandbox: &Arc<dyn Sandbox>,
     ) -> Result<(), StopOrder> {
-        let mut waiting_since = Instant::now();
         loop {
             match life.containers.next_to_start() {
                 Readiness::Done => return Ok(()),
-                Readiness::Impossible(reason) => {
-                    return Err(failed_to_start(StartFailure {
-                        kind: StartFailureKind::CannotStartContainer,
-                        message: reason,
-                    }));
+                Readiness::Impossible(message) => {
+                    let kind = StartFailureKind::CannotStartContainer;
+                    return Err(failed_to_start(StartFailure { kind, message }));
                 }
                 Readiness::Ready(name) => {
-                    let started = self.unless_stopped(timeout(START_TIMEOUT, sandbox.start(name))).await?;
-                    let started = started.unwrap_or_else(|_| Err(too_long("starting the container")));
-                    if let Err(failure) = started {
-                        self.note_container(name, |status| {
-                            status.last_status = ContainerState::Stopped;
-                            status.reason = Some(failure.to_string());
-                        });
-                        return Err(failed_to_start(failure));
-                    }
-                    life.containers.started(name);
-                    let bindings = sandbox.network_bindings(name);
-                    self.note_container(name, |status| {
-                        status.last_status = ContainerState::Running;
-                        status.network_bindings = bindings;
-                    });
-                    life.exits.push(exit_of(sandbox, name));
-                    waiting_since = Instant::now();
+                    self.start(life, sandbox, name).await?.map_err(failed_to_start)?;
                 }
-                Readiness::Waiting => {
-                    let patience =
-                        life.containers.start_timeout().map(|seconds| Duration::from_secs(seconds.into()));
-                    let deadline = waiting_since + patience.unwrap_or(START_TIMEOUT);
-                    let ended = self.unless_stopped(timeout_at(deadline, life.exits.next())).await?;
-                    match ended {
-                        Ok(Some((name, exit))) => self.container_ended(life, &name, exit)?,
-                        Ok(None) | Err(_) => {
-                            return Err(failed_to_start(too_long("waiting for a dependency")));
-                        }
-                    }
+                Readiness::Waiting(patience) => {
+                    let event = self.unless_stopped(timeout_at(patience.until, life.event())).await?;
+                    let Ok(event) = event else {
+                        let kind = StartFailureKind::ContainerRuntimeTimeout;
+                        return Err(failed_to_start(StartFailure { kind, message: patience.complaint }));
+                    };
+                    self.happened(life, sandbox, event).await?;
+                    self.report.tell(|_| {}).await;
                 }
             }
         }
+    }
+
+    /// Starts a container, for the first time or once more. The outer error is an order to stop.
+    async fn start(
+        &mut self,
+        life: &mut Life<'_>,
+        sandbox: &Arc<dyn Sandbox>,
+        name: &str,
+    ) -> Result<Result<(), StartFailure>, StopOrder> {
+        let started = self.unless_stopped(timeout(START_TIMEOUT, sandbox.start(name))).await?;
+        let started = started.unwrap_or_else(|_| Err(too_long("starting the container")));
+        match &started {
+            Ok(()) => {
+                life.started(sandbox, name);
+                let bindings = sandbox.network_bindings(name);
+                self.report.note(name, |status| {
+                    status.last_status = ContainerState::Running;
+                    status.network_bindings = bindings;
+                });
+            }
+            Err(failure) => self.report.note(name, |status| {
+                status.last_status = ContainerState::Stopped;
+                status.reason = Some(failure.to_string());
+            }),
+        }
+        Ok(started)
     }
 
     /// A target's first health check is sent when it is registered and the next one an interval later: a server that has not opened its port by
@@ -193,56 +186,108 @@ impl Runner {
     ) -> Result<(), StopOrder> {
         let mut ready = sandbox.ready();
         loop {
-            tokio::select! {
+            let event = tokio::select! {
                 biased;
                 order = stop_ordered(&mut self.stop) => return Err(order),
-                Some((name, exit)) = life.exits.next() => self.container_ended(life, &name, exit)?,
+                event = life.event() => event,
                 () = &mut ready => return Ok(()),
-            }
+            };
+            self.happened(life, sandbox, event).await?;
         }
     }
 
     /// RUNNING, until it must end.
     async fn stay_up(&mut self, life: &mut Life<'_>) -> StopOrder {
+        let Some(sandbox) = life.sandbox.clone() else {
+            // Only a task with a sandbox came to run.
+            return failed_to_start(too_long("preparing the task"));
+        };
         loop {
-            tokio::select! {
-                biased;
-                order = stop_ordered(&mut self.stop) => return order,
-                Some((name, exit)) = life.exits.next() => {
-                    if let Err(order) = self.container_ended(life, &name, exit) {
-                        return order;
-                    }
-                    self.report(|_| {}).await;
+            let event = match self.unless_stopped(life.event()).await {
+                Ok(event) => event,
+                Err(order) => return order,
+            };
+            if let Err(order) = self.happened(life, &sandbox, event).await {
+                return order;
+            }
+            self.report.tell(|_| {}).await;
+        }
+    }
+
+    /// Takes note of what happened, and starts again what shall; an error if the task must end.
+    async fn happened(
+        &mut self,
+        life: &mut Life<'_>,
+        sandbox: &Arc<dyn Sandbox>,
+        event: Event,
+    ) -> Result<(), StopOrder> {
+        match event {
+            Event::Target(health) => self.report.status.target = Some(health),
+            Event::Health(name, health) => {
+                life.containers.is_now(&name, health);
+                self.report.note_health(&name, health, &life.containers.vital());
+            }
+            Event::Exited(name, exit) => match self.container_ended(life, &name, exit) {
+                Consequence::None => {}
+                Consequence::TaskEnds => return Err(essential_container_exited()),
+                Consequence::Restart => return self.restart(life, sandbox, &name).await,
+            },
+        }
+        Ok(())
+    }
+
+    async fn restart(
+        &mut self,
+        life: &mut Life<'_>,
+        sandbox: &Arc<dyn Sandbox>,
+        name: &str,
+    ) -> Result<(), StopOrder> {
+        match self.start(life, sandbox, name).await? {
+            Ok(()) => {
+                self.report.note(name, |status| {
+                    status.restart_count += 1;
+                    status.exit_code = None;
+                    status.reason = None;
+                });
+                self.report.note_health(name, HealthStatus::Unknown, &life.containers.vital());
+                Ok(())
+            }
+            // It has not run, so that no restart policy applies.
+            Err(failure) => {
+                let exit = ContainerExit { code: None, reason: Some(failure.to_string()) };
+                match self.container_ended(life, name, exit) {
+                    Consequence::None => Ok(()),
+                    Consequence::Restart | Consequence::TaskEnds => Err(essential_container_exited()),
                 }
-                health = next_health(&mut life.target) => self.report(|status| status.target = Some(health)).await,
             }
         }
     }
 
     /// RUNNING, or wherever it came to, to DEPROVISIONING. The order is fixed: deregister, drain, stop signal, kill.
     async fn tear_down(&mut self, mut life: Life<'_>, definition: &TaskDefinition, order: StopOrder) {
-        let now = self.shared.now();
-        self.status.stop = Some(order);
-        self.status.stopping_at = Some(now);
+        self.report.status.stop = Some(order);
+        self.report.status.stopping_at = Some(self.shared.now());
         if let Some(sandbox) = life.sandbox.clone() {
             if life.target.take().is_some() {
-                self.report(|status| status.last_status = LastStatus::Deactivating).await;
+                self.report.tell(|status| status.last_status = LastStatus::Deactivating).await;
                 self.drain(&mut life, definition, &sandbox).await;
-                self.status.target = None;
+                self.report.status.target = None;
             }
-            self.report(|status| status.last_status = LastStatus::Stopping).await;
+            self.report.tell(|status| status.last_status = LastStatus::Stopping).await;
+            self.shared.sessions.close_task(&self.record().id);
             self.stop_containers(&mut life, &sandbox).await;
             let now = self.shared.now();
-            self.report(|status| {
-                status.last_status = LastStatus::Deprovisioning;
-                status.execution_stopped_at = Some(now);
-            })
-            .await;
+            self.report
+                .tell(|status| {
+                    status.last_status = LastStatus::Deprovisioning;
+                    status.execution_stopped_at = Some(now);
+                })
+                .await;
             if timeout(DRIVER_SLACK, sandbox.release()).await.is_err() {
-                tracing::error!(task = %self.record.id, "the task's resources were not given back in time");
+                tracing::error!(task = %self.record().id, "the task's resources were not given back in time");
             }
         }
-        for container in &mut self.status.containers {
+        for container in &mut self.report.status.containers {
             container.last_status = ContainerState::Stopped;
         }
     }
@@ -252,25 +297,24 @@ impl Runner {
         // Out of rotation from this call on, whether the future is waited for or not.
         let mut drained = sandbox.deregister();
         let answers = definition.content.traffic_container();
-        let delay = self.record.service.as_ref().and_then(|service| service.publication.as_ref());
+        let delay = self.record().service.as_ref().and_then(|service| service.publication.as_ref());
         let delay = delay.map_or(Duration::ZERO, |publication| publication.deregistration_delay);
         let deadline = Instant::now() + delay + DRIVER_SLACK;
         while answers.is_none_or(|name| life.containers.is_running(name)) {
-            tokio::select! {
+            let (name, exit) = tokio::select! {
                 () = &mut drained => return,
                 () = tokio::time::sleep_until(deadline) => return,
-                Some((name, exit)) = life.exits.next() => {
-                    // It is ending already: what its containers say of their end is all that matters.
-                    self.container_ended(life, &name, exit).ok();
-                }
-            }
+                exit = life.exit() => exit,
+            };
+            // It is ending already: what its containers say of their end is all that matters.
+            self.container_ended(life, &name, exit);
         }
     }
 
     async fn stop_containers(&mut self, life: &mut Life<'_>, sandbox: &Arc<dyn Sandbox>) {
         // What has ended by now is not stopped, and says itself why.
-        while let Some(Some((name, exit))) = life.exits.next().now_or_never() {
-            self.container_ended(life, &name, exit).ok();
+        while let Some((name, exit)) = life.past_exit() {
+            self.container_ended(life, &name, exit);
         }
         loop {
             let next = life.containers.next_to_stop();
@@ -285,82 +329,19 @@ impl Runner {
                 (container.name.clone(), stopped.unwrap_or_else(|_| unstoppable()))
             });
             for (name, exit) in join_all(stopping).await {
-                self.container_ended(life, &name, exit).ok();
+                self.container_ended(life, &name, exit);
             }
         }
     }
 
-    /// Notes how a container ended; an error if the task must end with it.
-    fn container_ended(
-        &mut self,
-        life: &mut Life<'_>,
-        name: &str,
-        exit: ContainerExit,
-    ) -> Result<(), StopOrder> {
-        self.note_container(name, |status| {
+    /// Notes how a container ended.
+    fn container_ended(&mut self, life: &mut Life<'_>, name: &str, exit: ContainerExit) -> Consequence {
+        self.report.note(name, |status| {
             status.last_status = ContainerState::Stopped;
             status.exit_code = exit.code;
             status.reason.clone_from(&exit.reason);
         });
-        if life.containers.ended(name, exit) {
-            let reason = "Essential container in task exited".to_owned();
-            return Err(StopOrder { code: StopCode::EssentialContainerExited, reason });
-        }
-        Ok(())
-    }
-
-    /// Writes the record of a task that is over. It is tried until it succeeds: until then the task counts as not over.
-    async fn finish(&mut self) {
-        let now = self.shared.now();
-        self.status.last_status = LastStatus::Stopped;
-        self.status.stopped_at = Some(now);
-        self.status.stopping_at.get_or_insert(now);
-        self.status.version += 1;
-        while let Err(error) = self.write_stopped().await {
-            tracing::error!(%error, task = %self.record.id, "cannot record that a task stopped");
-            tokio::time::sleep(STORE_RETRY).await;
-        }
-    }
-
-    async fn write_stopped(&mut self) -> Result<(), crate::store::StoreError> {
-        // Tags may have changed while it ran.
-        if let Some(found) = self.shared.records.get::<TaskRecord>(&self.key).await? {
-            self.record = found.value;
-        }
-        let (cluster, id) = (&self.record.cluster, &self.record.id);
-        let stopped = encode(&StoppedTask { task: self.record.clone(), status: self.status.clone() });
-        let status = keys::status(cluster, id);
-        if self.record.service.is_some() {
-            let over = Transaction::new()
-                .put(keys::stopped_service_task(cluster, id), stopped)
-                .delete(self.key.as_str())
-                .delete(keys::task_service(cluster, id))
-                .delete(status);
-            self.shared.records.commit(over).await?;
-        } else {
-            let over =
-                Transaction::new().put(keys::stopped_task(cluster, id), stopped).delete(self.key.as_str());
-            self.shared.records.commit(over).await?;
-            self.shared.records.commit(Transaction::new().delete(status)).await?;
-        }
-        Ok(())
-    }
-
-    /// Changes what is observed, and tells it.
-    async fn report(&mut self, change: impl FnOnce(&mut TaskStatus)) {
-        change(&mut self.status);
-        self.status.version += 1;
-        let key = keys::status(&self.record.cluster, &self.record.id);
-        let put = Transaction::new().put(key, encode(&self.status));
-        if let Err(error) = self.shared.records.commit(put).await {
-            tracing::error!(%error, task = %self.record.id, "cannot report a task's status");
-        }
-    }
-
-    fn note_container(&mut self, name: &str, change: impl FnOnce(&mut ContainerStatus)) {
-        if let Some(status) = self.status.containers.iter_mut().find(|status| status.name == name) {
-            change(status);
-        }
+        life.containers.ended(name, exit)
     }
 
     /// Waits for `work` unless the task is ordered to stop first.
@@ -372,32 +353,27 @@ impl Runner {
         }
     }
 
-    fn initial_containers(&self, containers: &[ContainerDefinition]) -> Vec<ContainerStatus> {
-        let pending = |container: &ContainerDefinition| ContainerStatus {
-            name: container.name.clone(),
-            id: format!("{}-{}", self.record.id, container.name),
-            last_status: ContainerState::Pending,
-            image_digest: None,
-            network_bindings: Vec::new(),
-            exit_code: None,
-            reason: None,
+    async fn launch(&mut self, definition: &Arc<TaskDefinition>) -> Result<TaskLaunch, StopOrder> {
+        let config = self.shared.config.clone();
+        let mut common = config.environment.clone();
+        common.push(("CORACLE_TASK_ID".to_owned(), self.record().id.to_string()));
+        let (record, secrets) = (self.record().clone(), Arc::clone(&config.secrets));
+        let environments = environments(&common, &definition.content, &record.overrides, &*secrets);
+        let environments = self.unless_stopped(timeout(ENVIRONMENT_TIMEOUT, environments)).await?;
+        let too_slow = || StartFailure {
+            kind: StartFailureKind::ResourceInitialization,
+            message: "unable to pull secrets or registry auth: reading them took too long".to_owned(),
         };
-        containers.iter().map(pending).collect()
-    }
-
-    fn launch(&self, definition: Arc<TaskDefinition>) -> TaskLaunch {
-        let identity = &self.shared.config.identity;
-        let mut environment = self.shared.config.environment.clone();
-        environment.push(("CORACLE_TASK_ID".to_owned(), self.record.id.to_string()));
-        TaskLaunch {
-            id: self.record.id.clone(),
-            arn: identity.task(&self.record.cluster, &self.record.id),
-            cluster: self.record.cluster.clone(),
-            definition,
-            overrides: self.record.overrides.clone(),
-            service: self.record.service.as_ref().map(|service| service.name.clone()),
-            environment,
-        }
+        let environments = environments.unwrap_or_else(|_| Err(too_slow())).map_err(failed_to_start)?;
+        Ok(TaskLaunch {
+            arn: config.identity.task(&record.cluster, &record.id),
+            id: record.id,
+            cluster: record.cluster,
+            definition: Arc::clone(definition),
+            overrides: record.overrides,
+            service: record.service.map(|service| service.name),
+            environments,
+        })
     }
 }
 
@@ -410,23 +386,13 @@ async fn stop_ordered(stop: &mut watch::Receiver<Option<StopOrder>>) -> StopOrde
     }
 }
 
-async fn next_health(target: &mut Option<watch::Receiver<TargetHealth>>) -> TargetHealth {
-    if let Some(receiver) = target
-        && receiver.changed().await.is_ok()
-    {
-        return receiver.borrow_and_update().clone();
-    }
-    pending().await
-}
-
-fn exit_of(sandbox: &Arc<dyn Sandbox>, name: &str) -> BoxFuture<'static, (String, ContainerExit)> {
-    let exit = sandbox.wait(name);
-    let name = name.to_owned();
-    async move { (name, exit.await) }.boxed()
-}
-
 fn failed_to_start(failure: StartFailure) -> StopOrder {
     StopOrder { code: StopCode::TaskFailedToStart, reason: failure.to_string() }
+}
+
+fn essential_container_exited() -> StopOrder {
+    let reason = "Essential container in task exited".to_owned();
+    StopOrder { code: StopCode::EssentialContainerExited, reason }
 }
 
 fn too_long(what: &str) -> StartFailure {

@@ -4,13 +4,17 @@
 //! - `addresses`: a loopback address for each task.
 //! - `ports`: a container's ports, on the host and in its task.
 //! - `sandbox`: one task: specs from its definition, containers, volumes.
+//! - `commands`: other programs inside a task.
+//! - `probe`: asking a container how it is.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
 //! - `logs`: what containers print.
 
 mod addresses;
+mod commands;
 mod images;
 mod logs;
 mod ports;
+mod probe;
 mod sandbox;
 mod targets;
 mod volumes;
@@ -129,6 +133,7 @@ impl Driver for LocalDriver {
                     container.name
                 )));
             }
+            commands::check_health_command(container, &image)?;
             let answers = published && content.traffic_container() == Some(container.name.as_str());
             if answers && !is_handler {
                 let refuse = |why: &str| {

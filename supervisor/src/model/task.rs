@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::{ClusterName, NodeId, ServiceName, TaskId};
+pub use super::overrides::{ContainerOverride, TaskOverride};
 use super::publication::Publication;
 use super::service::LaunchType;
 use super::tags::Tag;
-use super::task_definition::{KeyValuePair, TaskDefinitionId, TransportProtocol};
+use super::task_definition::{EphemeralStorage, TaskDefinitionId, TransportProtocol};
 use crate::clock::Timestamp;
 
 /// Where a task is in its life. The order is the order of life: a task never goes back.
@@ -147,61 +148,6 @@ pub struct ServiceMembership {
     pub port: Option<u16>,
 }
 
-/// RunTask's `overrides`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct TaskOverride {
-    /// By container.
-    pub container_overrides: Vec<ContainerOverride>,
-    /// Task-level CPU units.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<String>,
-    /// Task-level MiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<String>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task_role_arn: Option<String>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub execution_role_arn: Option<String>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ephemeral_storage: Option<Value>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inference_accelerator_overrides: Option<Value>,
-}
-
-/// What one container has different from its definition.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct ContainerOverride {
-    /// The container meant.
-    pub name: String,
-    /// In place of the definition's command.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    /// Put over the definition's environment.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub environment: Vec<KeyValuePair>,
-    /// CPU units.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u32>,
-    /// MiB, hard.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u32>,
-    /// MiB, soft.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_reservation: Option<u32>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment_files: Option<Value>,
-    /// Kept and given back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_requirements: Option<Value>,
-}
-
 /// What a node's agent has observed of a task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -216,6 +162,8 @@ pub struct TaskStatus {
     pub address: Option<std::net::IpAddr>,
     /// What the balancer says of it; none when it is not registered.
     pub target: Option<TargetHealth>,
+    /// By the health checks of its essential containers; none when they have none.
+    pub health: Option<HealthStatus>,
     /// Loading of images began.
     pub pull_started_at: Option<Timestamp>,
     /// Images were there.
@@ -238,9 +186,10 @@ impl TaskStatus {
         self.started_at.is_some()
     }
 
-    /// Running, and taken for healthy by the balancer where it is behind one.
+    /// Running, healthy by its containers' health checks where it has some, and taken for healthy by the balancer where it is behind one.
     pub fn is_healthy(&self, published: bool) -> bool {
         self.last_status == LastStatus::Running
+            && self.health.is_none_or(|health| health == HealthStatus::Healthy)
             && (!published || matches!(self.target, Some(TargetHealth::Healthy)))
     }
 }
@@ -282,6 +231,29 @@ pub struct ContainerStatus {
     /// Why it ended, when the code does not say it.
     #[serde(default)]
     pub reason: Option<String>,
+    /// By its health check; unknown without one, and until it has been checked.
+    #[serde(default)]
+    pub health: HealthStatus,
+    /// How often its restart policy has started it again.
+    #[serde(default)]
+    pub restart_count: u32,
+}
+
+impl ContainerStatus {
+    /// Of a container that has not been started.
+    pub(crate) fn pending(task: &TaskId, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            id: format!("{task}-{name}"),
+            last_status: ContainerState::Pending,
+            image_digest: None,
+            network_bindings: Vec::new(),
+            exit_code: None,
+            reason: None,
+            health: HealthStatus::Unknown,
+            restart_count: 0,
+        }
+    }
 }
 
 /// The states of one container.
@@ -326,6 +298,8 @@ pub struct Task {
     pub cpu: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<EphemeralStorage>,
     pub containers: Vec<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_by: Option<String>,
@@ -380,6 +354,8 @@ pub struct Container {
     pub network_bindings: Vec<NetworkBinding>,
     pub network_interfaces: Vec<NetworkInterface>,
     pub health_status: HealthStatus,
+    #[serde(default)]
+    pub restart_count: u32,
     pub cpu: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,

@@ -12,7 +12,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::environment_file::EnvironmentFile;
+use super::health_check::HealthCheck;
 use super::names::Family;
+use super::restart_policy::RestartPolicy;
+use super::secret::Secret;
 use super::tags::Tag;
 use crate::clock::Timestamp;
 
@@ -85,6 +89,8 @@ pub struct TaskDefinitionContent {
     /// MiB as a decimal number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<EphemeralStorage>,
     #[serde(flatten)]
     pub stored: StoredTaskDefinitionFields,
 }
@@ -93,6 +99,21 @@ impl TaskDefinitionContent {
     /// The container of that name.
     pub fn container(&self, name: &str) -> Option<&ContainerDefinition> {
         self.container_definitions.iter().find(|container| container.name == name)
+    }
+
+    /// Where volumes appear in a container: its own mount points, and over none of them those of the containers it takes volumes from.
+    pub fn mount_points(&self, container: &ContainerDefinition) -> Vec<MountPoint> {
+        let mut points = container.mount_points.clone();
+        for from in &container.volumes_from {
+            let source = self.container(&from.source_container).map(|source| source.mount_points.as_slice());
+            for point in source.unwrap_or_default() {
+                if points.iter().all(|known| known.container_path != point.container_path) {
+                    let read_only = point.read_only || from.read_only;
+                    points.push(MountPoint { read_only, ..point.clone() });
+                }
+            }
+        }
+        points
     }
 
     /// The container that gets a published service's requests: the first essential one with a port, or the first essential one where none has.
@@ -136,11 +157,19 @@ pub struct StoredTaskDefinitionFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inference_accelerators: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ephemeral_storage: Option<Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_platform: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_fault_injection: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_execution_configuration: Option<Value>,
+}
+
+/// The disk that a task may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EphemeralStorage {
+    #[serde(rename = "sizeInGiB")]
+    pub size_in_gib: u32,
 }
 
 /// RegisterTaskDefinition's request: what [`TaskDefinitionContent`] is parsed from.
@@ -175,11 +204,13 @@ pub struct RegisterTaskDefinitionRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inference_accelerators: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ephemeral_storage: Option<Value>,
+    pub ephemeral_storage: Option<EphemeralStorage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_platform: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enable_fault_injection: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_execution_configuration: Option<Value>,
 }
 
 /// How the containers of a task reach the network.
@@ -204,6 +235,8 @@ pub enum Compatibility {
     EC2,
     Fargate,
     External,
+    #[serde(rename = "MANAGED_INSTANCES")]
+    ManagedInstances,
 }
 
 /// One container of a task definition.
@@ -244,14 +277,14 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub links: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_policy: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment_files: Option<Value>,
-    pub volumes_from: Vec<Value>,
+    pub restart_policy: Option<RestartPolicy>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment_files: Vec<EnvironmentFile>,
+    pub volumes_from: Vec<VolumeFrom>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub linux_parameters: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secrets: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_consistency: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,13 +292,13 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub working_directory: Option<Value>,
+    pub working_directory: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub disable_networking: Option<Value>,
+    pub disable_networking: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privileged: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub readonly_root_filesystem: Option<Value>,
+    pub readonly_root_filesystem: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_servers: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -275,7 +308,7 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_security_options: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub interactive: Option<Value>,
+    pub interactive: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pseudo_terminal: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -283,7 +316,7 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_configuration: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<Value>,
+    pub health_check: Option<HealthCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_controls: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -349,6 +382,14 @@ pub struct MountPoint {
     pub read_only: bool,
 }
 
+/// Another container whose volumes appear in this one too, at the same paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VolumeFrom {
+    pub source_container: String,
+    pub read_only: bool,
+}
+
 /// What must have happened to another container before this one starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -384,6 +425,8 @@ pub struct Volume {
     pub efs_volume_configuration: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fsx_windows_file_server_volume_configuration: Option<Value>,
+    #[serde(rename = "s3filesVolumeConfiguration", skip_serializing_if = "Option::is_none")]
+    pub s3_files_volume_configuration: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configured_at_launch: Option<bool>,
 }

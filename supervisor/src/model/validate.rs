@@ -1,20 +1,30 @@
 //! A request to register a task definition becomes one, or is refused with ECS's words and the field's name.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod dependencies;
+mod fargate;
+mod life;
+mod stored;
+
+use std::collections::BTreeMap;
 
 use super::labels::ContainerSettings;
 use super::names::{ContainerName, Family, quoted};
 use super::size;
 use super::task_definition::{
-    Compatibility, ContainerCondition, ContainerDefinition, NetworkMode, PortMapping,
+    Compatibility, ContainerDefinition, EphemeralStorage, NetworkMode, PortMapping,
     RegisterTaskDefinitionRequest, StoredTaskDefinitionFields, TaskDefinitionContent, TransportProtocol,
 };
 use crate::error::OperationError;
+
+pub(crate) use fargate::sizes as fargate_sizes;
+pub(crate) use life::{environment_files, variables};
 
 /// Most containers in a task definition: ECS's quota.
 pub const MAX_CONTAINERS: usize = 10;
 /// Longest stop timeout in seconds, as on Fargate.
 pub const MAX_STOP_TIMEOUT: u32 = 120;
+/// ECS: "The minimum supported value is 21 GiB and the maximum supported value is 200 GiB."
+const EPHEMERAL_STORAGE: std::ops::RangeInclusive<u32> = 21..=200;
 
 impl TaskDefinitionContent {
     /// Checks everything that can be known before an image is read.
@@ -58,13 +68,11 @@ impl TaskDefinitionContent {
             ));
         }
         ports(&containers)?;
-        dependencies(&containers)?;
+        dependencies::check(&containers)?;
         sums(&containers, cpu, memory)?;
-        if request.requires_compatibilities.contains(&Compatibility::Fargate) {
-            fargate(network_mode, cpu, memory)?;
-        }
+        request.ephemeral_storage.map_or(Ok(()), ephemeral_storage)?;
 
-        Ok(Self {
+        let content = Self {
             family,
             container_definitions: containers,
             task_role_arn: request.task_role_arn,
@@ -75,17 +83,36 @@ impl TaskDefinitionContent {
             requires_compatibilities: request.requires_compatibilities,
             cpu: cpu.map(|units| units.to_string()),
             memory: memory.map(|mib| mib.to_string()),
+            ephemeral_storage: request.ephemeral_storage,
             stored: StoredTaskDefinitionFields {
                 pid_mode: request.pid_mode,
                 ipc_mode: request.ipc_mode,
                 proxy_configuration: request.proxy_configuration,
                 inference_accelerators: request.inference_accelerators,
-                ephemeral_storage: request.ephemeral_storage,
                 runtime_platform: request.runtime_platform,
                 enable_fault_injection: request.enable_fault_injection,
+                trusted_execution_configuration: request.trusted_execution_configuration,
             },
-        })
+        };
+        stored::check(&content)?;
+        if content.requires_compatibilities.contains(&Compatibility::Fargate) {
+            fargate::check(&content)?;
+        }
+        Ok(content)
     }
+}
+
+/// Refuses a size of the ephemeral storage that ECS does not have.
+pub(crate) fn ephemeral_storage(storage: EphemeralStorage) -> Result<(), OperationError> {
+    if EPHEMERAL_STORAGE.contains(&storage.size_in_gib) {
+        return Ok(());
+    }
+    Err(OperationError::client(format!(
+        "Invalid 'ephemeralStorage.sizeInGiB' setting for task: it must be {} to {}, not {}.",
+        EPHEMERAL_STORAGE.start(),
+        EPHEMERAL_STORAGE.end(),
+        storage.size_in_gib
+    )))
 }
 
 fn number_of_containers(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
@@ -128,14 +155,8 @@ fn one_container(
     if container.stop_timeout.is_some_and(|seconds| seconds > MAX_STOP_TIMEOUT) {
         return Err(refuse(format!("'stopTimeout' must be at most {MAX_STOP_TIMEOUT} seconds.")));
     }
-    for pair in &container.environment {
-        if pair.name.is_empty() || pair.name.contains(['=', '\0']) || pair.value.contains('\0') {
-            return Err(refuse(format!(
-                "'environment' has an invalid name or value: {}.",
-                quoted(&pair.name)
-            )));
-        }
-    }
+    life::environment(container).map_err(refuse)?;
+    life::check(container).map_err(refuse)?;
     for mount in &container.mount_points {
         if !mount.container_path.starts_with('/') {
             return Err(refuse(format!(
@@ -197,56 +218,7 @@ fn one_port(mapping: &PortMapping, network_mode: NetworkMode) -> Result<(), Stri
     }
 }
 
-fn dependencies(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
-    for container in containers {
-        for dependency in &container.depends_on {
-            let refuse = |what: &str| {
-                OperationError::client(format!(
-                    "Invalid dependsOn for container '{}': {what} '{}'.",
-                    container.name, dependency.container_name
-                ))
-            };
-            let Some(other) = containers.iter().find(|other| other.name == dependency.container_name) else {
-                return Err(refuse("there is no container"));
-            };
-            match dependency.condition {
-                ContainerCondition::Complete | ContainerCondition::Success if other.is_essential() => {
-                    return Err(refuse(
-                        "conditions COMPLETE and SUCCESS cannot be set on an essential container,",
-                    ));
-                }
-                ContainerCondition::Healthy => {
-                    return Err(refuse("condition HEALTHY is not supported yet, it was set on"));
-                }
-                _ => {}
-            }
-        }
-    }
-    if start_order(containers).is_none() {
-        return Err(OperationError::client("Container dependencies must not form a cycle: check dependsOn."));
-    }
-    Ok(())
-}
-
-/// The containers' indices so that each comes after what it depends on; `None` when they wait for each other.
-pub(crate) fn start_order(containers: &[ContainerDefinition]) -> Option<Vec<usize>> {
-    let mut order = Vec::with_capacity(containers.len());
-    let mut placed = BTreeSet::new();
-    while order.len() < containers.len() {
-        let next = containers.iter().position(|container| {
-            !placed.contains(container.name.as_str())
-                && container
-                    .depends_on
-                    .iter()
-                    .all(|dependency| placed.contains(dependency.container_name.as_str()))
-        })?;
-        placed.insert(containers[next].name.as_str());
-        order.push(next);
-    }
-    Some(order)
-}
-
-fn sums(
+pub(crate) fn sums(
     containers: &[ContainerDefinition],
     cpu: Option<u32>,
     memory: Option<u32>,
@@ -277,22 +249,6 @@ fn sums(
                 "The total 'memory' of the containers ({reserved}) is greater than the task's 'memory' ({memory})."
             )));
         }
-    }
-    Ok(())
-}
-
-fn fargate(network_mode: NetworkMode, cpu: Option<u32>, memory: Option<u32>) -> Result<(), OperationError> {
-    if network_mode != NetworkMode::Awsvpc {
-        return Err(OperationError::client("Fargate only supports network mode 'awsvpc'."));
-    }
-    let Some(cpu) = cpu else {
-        return Err(OperationError::client("Fargate requires that 'cpu' be defined at the task level."));
-    };
-    let Some(memory) = memory else {
-        return Err(OperationError::client("Fargate requires that 'memory' be defined at the task level."));
-    };
-    if !size::is_fargate_size(cpu, memory) {
-        return Err(OperationError::client("No Fargate configuration exists for given values."));
     }
     Ok(())
 }

@@ -15,9 +15,9 @@ use crate::error::OperationError;
 use crate::model::names::{ClusterName, Family, TaskId};
 use crate::model::service::{LaunchType, PropagateTags};
 use crate::model::tags::{self, Tag};
+use crate::model::task;
 use crate::model::task::{DesiredStatus, StopCode, StopOrder, Task, TaskOverride, TaskRecord};
 use crate::model::task_definition::{TaskDefinition, TaskDefinitionId};
-use crate::model::{size, task};
 use crate::records::{KnownTask, encode, keys};
 use crate::store::{Compare, Outcome, Transaction};
 use crate::supervisor::Supervisor;
@@ -161,7 +161,7 @@ impl Supervisor {
             return Ok(earlier);
         }
         let definition = self.usable_task_definition(&request.task_definition).await?;
-        let overrides = checked_overrides(request.overrides.unwrap_or_default(), &definition.definition)?;
+        let overrides = request.overrides.unwrap_or_default().parse(&definition.definition.content)?;
         self.check_runnable(&definition.definition, false).await?;
 
         let id = definition.definition.id();
@@ -348,29 +348,4 @@ impl Supervisor {
             .await
             .map_err(|refusal| OperationError::client(refusal.to_string()))
     }
-}
-
-fn checked_overrides(
-    mut overrides: TaskOverride,
-    definition: &TaskDefinition,
-) -> Result<TaskOverride, OperationError> {
-    for container in &overrides.container_overrides {
-        if definition.content.container(&container.name).is_none() {
-            return Err(OperationError::invalid(format!(
-                "Override for container named {} is not a container in the TaskDefinition.",
-                container.name
-            )));
-        }
-        if container.memory.is_some_and(|mib| mib < size::MINIMUM_MEMORY_MIB) {
-            return Err(OperationError::client(format!(
-                "Invalid override for container '{}'. 'memory' must be at least {} MiB.",
-                container.name,
-                size::MINIMUM_MEMORY_MIB
-            )));
-        }
-    }
-    overrides.cpu = overrides.cpu.as_deref().map(size::parse_cpu).transpose()?.map(|units| units.to_string());
-    overrides.memory =
-        overrides.memory.as_deref().map(size::parse_memory).transpose()?.map(|mib| mib.to_string());
-    Ok(overrides)
 }

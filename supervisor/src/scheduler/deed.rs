@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::picture::ServicePicture;
+use super::picture::{SeenTask, ServicePicture};
 use super::plan::Plan;
 use super::{BACKGROUND_RETRY, Done, MAX_INACTIVE, Scheduler};
 use crate::error::OperationError;
@@ -28,11 +28,14 @@ impl Scheduler {
             code: StopCode::ServiceSchedulerInitiated,
             reason: format!("Scaling activity initiated by (deployment {deployment})"),
         };
-        let sick = StopOrder {
-            code: StopCode::ServiceSchedulerInitiated,
-            reason: format!("Task failed ELB health checks in (target-group {group})"),
-        };
-        for (tasks, order) in [(&plan.retire, retired), (&plan.replace_sick, sick)] {
+        let sick = |reason| StopOrder { code: StopCode::ServiceSchedulerInitiated, reason };
+        let sick_inside = sick("Task failed container health checks".to_owned());
+        let sick_outside = sick(format!("Task failed ELB health checks in (target-group {group})"));
+        let is_sick_inside =
+            |id: &&TaskId| service.tasks.get(*id).is_some_and(SeenTask::fails_its_own_checks);
+        let (inside, outside): (Vec<TaskId>, Vec<TaskId>) =
+            plan.replace_sick.iter().cloned().partition(|id| is_sick_inside(&id));
+        for (tasks, order) in [(&plan.retire, retired), (&inside, sick_inside), (&outside, sick_outside)] {
             stop_tasks(&self.shared, key, service, tasks, &order).await?;
         }
         note_stops(service, &plan, &group);
@@ -266,6 +269,11 @@ fn note_sick(service: &mut ServicePicture, group: &str) {
             Some(TargetHealth::Healthy) => task.told_sick = false,
             _ => {}
         }
+        let unhealthy = task.fails_its_own_checks();
+        if unhealthy && !task.told_unhealthy {
+            service.events.container_unhealthy(id);
+        }
+        task.told_unhealthy = unhealthy;
     }
 }
 

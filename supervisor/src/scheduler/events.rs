@@ -62,6 +62,10 @@ impl EventLog {
         ));
     }
 
+    pub(super) fn container_unhealthy(&mut self, task: &TaskId) {
+        self.push(format!("(task {task}) failed container health checks."));
+    }
+
     pub(super) fn failed_to_start(&mut self, reason: &str) {
         self.push(format!("failed to launch a task with (error {reason})."));
     }

@@ -11,7 +11,9 @@ use super::plan::{Member, MemberState, Plan, Wanted, plan};
 use super::throttle::Throttle;
 use crate::model::names::TaskId;
 use crate::model::service::{ServiceRecord, ServiceStatus};
-use crate::model::task::{LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus};
+use crate::model::task::{
+    HealthStatus, LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
+};
 use crate::records::{ServiceKey, decode, keys};
 use crate::store::{Change, Entry, Watch};
 
@@ -46,6 +48,8 @@ pub(super) struct SeenTask {
     pub(super) running_since: Option<Instant>,
     /// Its failing health was told.
     pub(super) told_sick: bool,
+    /// Its container's failing health was told.
+    pub(super) told_unhealthy: bool,
 }
 
 impl ServicePicture {
@@ -78,7 +82,24 @@ impl ServicePicture {
 
 impl SeenTask {
     pub(super) fn new(record: TaskRecord, age: u64) -> Self {
-        Self { record, status: TaskStatus::default(), age, running_since: None, told_sick: false }
+        Self {
+            record,
+            status: TaskStatus::default(),
+            age,
+            running_since: None,
+            told_sick: false,
+            told_unhealthy: false,
+        }
+    }
+
+    /// Found unhealthy by the balancer, or by an essential container's own health check. ECS's grace period is for both.
+    fn is_sick(&self) -> bool {
+        matches!(self.status.target, Some(TargetHealth::Unhealthy { .. })) || self.fails_its_own_checks()
+    }
+
+    /// Found unhealthy by an essential container's own health check.
+    pub(super) fn fails_its_own_checks(&self) -> bool {
+        self.status.health == Some(HealthStatus::Unhealthy)
     }
 
     fn state(
@@ -94,8 +115,7 @@ impl SeenTask {
         if self.status.is_healthy(published) {
             return MemberState::Healthy;
         }
-        if let (Some(TargetHealth::Unhealthy { .. }), Some(since)) = (&self.status.target, self.running_since)
-        {
+        if let (true, Some(since)) = (self.is_sick(), self.running_since) {
             let ends = since + grace;
             if ends <= now {
                 return MemberState::Sick;
@@ -128,6 +148,7 @@ impl Scheduler {
                     task.age = known.age;
                     task.running_since = known.running_since.or(task.running_since);
                     task.told_sick = known.told_sick;
+                    task.told_unhealthy = known.told_unhealthy;
                 }
             }
         }

@@ -1,6 +1,9 @@
 //! Tasks of real guests in the real runtime, behind the real balancer.
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod execute;
+mod health;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod network;

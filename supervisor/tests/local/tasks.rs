@@ -103,3 +103,24 @@ async fn what_cannot_run_is_refused_when_it_is_asked_for() {
     let error = host.run("bad").await.unwrap_err().to_string();
     assert_eq!(error, "Container 'app': memory of 6 MiB is below the image's minimum of 10 MiB.");
 }
+
+#[tokio::test]
+async fn a_container_sees_the_volumes_of_another_and_one_without_network_has_none() {
+    let host = Host::new().await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("text"), "one two\n").unwrap();
+    let volume = json!([{"name": "in", "host": {"sourcePath": directory.path()}}]);
+    let mount = json!([{"sourceVolume": "in", "containerPath": "/in", "readOnly": true}]);
+    let side = json!({"name": "side", "image": guest("wordcount"), "essential": false, "mountPoints": mount});
+    let app = json!({"name": "app", "image": guest("wordcount"), "command": ["/in/text"],
+        "volumesFrom": [{"sourceContainer": "side"}]});
+    let task = json!({"volumes": volume, "containerDefinitions": [app, side]});
+    host.register_task("count", &guest("wordcount"), json!({}), task).await;
+    let arn = host.run("count").await.unwrap();
+    assert_eq!(host.until_stopped(&arn).await.containers[0].exit_code, Some(0), "{}", host.log(&arn));
+
+    host.register("web", &guest("web"), json!({"disableNetworking": true})).await;
+    let arn = host.run("web").await.unwrap();
+    let task = host.until_stopped(&arn).await;
+    assert_eq!(task.containers[0].exit_code, Some(1), "it cannot listen: {}", host.log(&arn));
+}

@@ -1,8 +1,15 @@
 //! The supervisor as a whole, over simulated tasks on a paused clock.
 
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod definitions;
+mod environment;
+mod health;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod properties;
+mod restarts;
 mod services;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod sessions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod world;

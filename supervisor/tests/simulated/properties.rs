@@ -11,6 +11,7 @@ use coracle_supervisor::testing::Faults;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use serde_json::json;
 
 use crate::world::World;
 
@@ -34,6 +35,8 @@ struct Run {
     acknowledged: BTreeMap<&'static str, Acknowledged>,
     live_before: BTreeMap<&'static str, u32>,
     standalone: Vec<String>,
+    /// Containers have health checks of their own, and restart policies.
+    cared_for: bool,
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,17 +64,31 @@ impl Run {
             latency: Duration::from_millis(rng.random_range(0..3000)),
             ..Faults::default()
         };
+        let cared_for = rng.random_bool(0.5);
         let world = World::with_seed(seed, faults).await;
-        for name in NAMES {
-            world.register(name).await;
-        }
-        Self {
+        let run = Self {
             world,
             rng,
             acknowledged: BTreeMap::new(),
             live_before: BTreeMap::new(),
             standalone: Vec::new(),
+            cared_for,
+        };
+        for name in NAMES {
+            run.register(name).await;
         }
+        run
+    }
+
+    async fn register(&self, family: &str) -> String {
+        if !self.cared_for {
+            return self.world.register(family).await;
+        }
+        let check = json!({"command": ["CMD", "tcp", "localhost:8080"], "interval": 5, "retries": 1});
+        let policy = json!({"enabled": true, "restartAttemptPeriod": 60});
+        let app = json!({"name": "app", "image": "hello.wasm", "portMappings": [{"containerPort": 8080}],
+            "healthCheck": check, "restartPolicy": policy});
+        self.world.define(json!({"family": family, "containerDefinitions": [app]})).await
     }
 
     async fn act(&mut self) {
@@ -120,7 +137,7 @@ impl Run {
     }
 
     async fn new_revision(&mut self, name: &'static str) {
-        let arn = self.world.register(name).await;
+        let arn = self.register(name).await;
         let request = UpdateServiceRequest {
             service: name.to_owned(),
             task_definition: Some(arn.clone()),
@@ -158,7 +175,12 @@ impl Run {
     }
 
     fn sicken_a_task(&mut self) {
+        let inside = self.rng.random_bool(0.5);
         if let Some(task) = self.world.driver.tasks().choose(&mut self.rng) {
+            if inside {
+                self.world.driver.set_container_health(task, "app", false);
+                return;
+            }
             let reason = "Health checks failed with these codes: [500]".to_owned();
             self.world.driver.set_health(task, TargetHealth::Unhealthy { reason });
         }

@@ -9,6 +9,7 @@ use coracle_supervisor::model::service::Service;
 use coracle_supervisor::model::tags::Tag;
 use coracle_supervisor::model::task::{DesiredStatus, LastStatus, Task};
 use coracle_supervisor::operations::*;
+use coracle_supervisor::secrets::{NoSecrets, SecretSource};
 use coracle_supervisor::store::memory::MemoryStore;
 use coracle_supervisor::testing::{Faults, SimulatedDriver};
 use coracle_supervisor::{OperationError, Supervisor, SupervisorConfig};
@@ -20,6 +21,7 @@ pub(crate) struct World {
     pub(crate) supervisor: Supervisor,
     pub(crate) driver: SimulatedDriver,
     pub(crate) store: Arc<MemoryStore>,
+    secrets: Arc<dyn SecretSource>,
     seed: u64,
 }
 
@@ -29,11 +31,15 @@ impl World {
     }
 
     pub(crate) async fn with_seed(seed: u64, faults: Faults) -> Self {
+        Self::with_secrets(seed, faults, Arc::new(NoSecrets)).await
+    }
+
+    pub(crate) async fn with_secrets(seed: u64, faults: Faults, secrets: Arc<dyn SecretSource>) -> Self {
         let driver = SimulatedDriver::new(seed, faults);
         let store = Arc::new(MemoryStore::new());
-        let supervisor = start(seed, &store, &driver).await;
+        let supervisor = start(seed, &store, &driver, Arc::clone(&secrets)).await;
         supervisor.create_cluster(CreateClusterRequest::default()).await.unwrap();
-        Self { supervisor, driver, store, seed }
+        Self { supervisor, driver, store, secrets, seed }
     }
 
     /// kill -9, then a start over what was durable.
@@ -42,7 +48,7 @@ impl World {
         self.driver.crash();
         self.store = Arc::new(self.store.after_crash());
         self.seed += 1;
-        self.supervisor = start(self.seed, &self.store, &self.driver).await;
+        self.supervisor = start(self.seed, &self.store, &self.driver, Arc::clone(&self.secrets)).await;
     }
 
     /// Registers the next revision of a family with one container `app`.
@@ -52,6 +58,12 @@ impl World {
                 "portMappings": [{{"containerPort": 8080}}]}}]}}"#
         );
         let request = parse_request(body.as_bytes()).unwrap();
+        self.supervisor.register_task_definition(request).await.unwrap().task_definition.task_definition_arn
+    }
+
+    /// Registers a definition as it is, and gives its ARN.
+    pub(crate) async fn define(&self, definition: serde_json::Value) -> String {
+        let request = parse_request(definition.to_string().as_bytes()).unwrap();
         self.supervisor.register_task_definition(request).await.unwrap().task_definition.task_definition_arn
     }
 
@@ -201,8 +213,14 @@ impl World {
     }
 }
 
-async fn start(seed: u64, store: &Arc<MemoryStore>, driver: &SimulatedDriver) -> Supervisor {
+async fn start(
+    seed: u64,
+    store: &Arc<MemoryStore>,
+    driver: &SimulatedDriver,
+    secrets: Arc<dyn SecretSource>,
+) -> Supervisor {
     let config = SupervisorConfig {
+        secrets,
         clock: Clock::starting_at(EPOCH),
         seed: Some(seed),
         ..SupervisorConfig::default()

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Output, TaskNetwork,
+    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network, Output,
+    Stdin, TaskNetwork,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -20,7 +22,10 @@ use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
-use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
+use crate::driver::{
+    ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
+};
+use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, NetworkBinding, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
@@ -33,10 +38,10 @@ const LONGEST_LISTEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A task's place in this process.
 pub(super) struct LocalSandbox {
-    driver: Arc<Inner>,
-    launch: Arc<TaskLaunch>,
-    images: BTreeMap<String, Image>,
-    mounts: BTreeMap<String, Vec<Mount>>,
+    pub(super) driver: Arc<Inner>,
+    pub(super) launch: Arc<TaskLaunch>,
+    pub(super) images: BTreeMap<String, Image>,
+    pub(super) mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
     network: TaskNetwork,
@@ -48,7 +53,8 @@ pub(super) struct LocalSandbox {
 
 #[derive(Default)]
 struct State {
-    containers: BTreeMap<String, Container>,
+    containers: BTreeMap<String, Arc<ArcSwap<Container>>>,
+    logs: BTreeMap<String, Arc<dyn LogSink>>,
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
@@ -100,7 +106,8 @@ impl LocalSandbox {
         })
     }
 
-    fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
+    /// What a container is granted; its output goes nowhere yet.
+    pub(super) fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
         let none = ContainerOverride::default();
         let overrides = &self.launch.overrides.container_overrides;
         let over = overrides.iter().find(|over| over.name == definition.name).unwrap_or(&none);
@@ -108,15 +115,17 @@ impl LocalSandbox {
         // Checked when it was registered; a newer version may know more labels.
         let settings = ContainerSettings::parse(&definition.name, &definition.docker_labels)
             .map_err(|error| cannot(error.to_string()))?;
-        let sink = self.driver.logs.sink(&self.launch.id, &definition.name);
-        let sink = sink.map_err(|error| cannot(format!("cannot write its log: {error}")))?;
         let defaults = ContainerSpec::named(&definition.name);
         let cpu = over.cpu.unwrap_or(definition.cpu);
+        let is_interactive = definition.interactive == Some(true);
         Ok(ContainerSpec {
             args: arguments(definition, over),
-            env: environment(&self.launch.environment, definition, over),
+            env: self.launch.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
-            network: self.network.container(settings.egress),
+            network: match definition.disable_networking {
+                Some(true) => Network::none(),
+                _ => self.network.container(settings.egress),
+            },
             envelope: Some(self.envelope.clone()),
             // "Container cpu is a share inside the task's": only the task's is a quota.
             cpu: None,
@@ -126,7 +135,9 @@ impl LocalSandbox {
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
             max_concurrency: settings.max_concurrency.unwrap_or(defaults.max_concurrency),
-            output: Output::Log(sink),
+            // There are no signals in WASI. A command that reads its input is told by its end; one whose author named a time gets that time.
+            ends_by_itself: is_interactive || definition.stop_timeout.is_some(),
+            stdin: if is_interactive { Stdin::UntilStopped } else { Stdin::Null },
             ..defaults
         })
     }
@@ -139,6 +150,19 @@ impl LocalSandbox {
             has_neighbours: self.launch.definition.content.container_definitions.len() > 1,
             network: self.network.clone(),
         }
+    }
+
+    /// Where the container's output is kept. One that is started again goes on in the same log.
+    fn log(&self, container: &str) -> Result<Output, StartFailure> {
+        let known = self.lock().logs.get(container).cloned();
+        let sink = match known {
+            Some(sink) => sink,
+            None => self.driver.logs.sink(&self.launch.id, container).map_err(|error| {
+                failure(StartFailureKind::CannotStartContainer, format!("cannot write its log: {error}"))
+            })?,
+        };
+        self.lock().logs.insert(container.to_owned(), Arc::clone(&sink));
+        Ok(Output::Log(sink))
     }
 
     /// The task's side of a target group: its handler, or the address of its server.
@@ -154,6 +178,11 @@ impl LocalSandbox {
         let port = content.traffic_port().ok_or_else(|| cannot("the published container has no port"))?;
         let address = self.address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         Ok(Arc::new(TcpTarget::new(SocketAddr::new(address, port), TcpTargetConfig::default())))
+    }
+
+    /// A container that has been started.
+    pub(super) fn container(&self, name: &str) -> Option<Container> {
+        self.lock().containers.get(name).map(|current| Container::clone(&current.load()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -178,7 +207,7 @@ impl Sandbox for LocalSandbox {
         let (Some(definition), Some(image)) = (definition, self.images.get(container)) else {
             return Err(cannot(format!("there is no container '{container}'")));
         };
-        let spec = self.spec(definition)?;
+        let spec = ContainerSpec { output: self.log(container)?, ..self.spec(definition)? };
         let is_handler = image.kind() == ImageKind::Handler;
         // Of an earlier run, if it is started again.
         let before = self.lock().ports.remove(container);
@@ -192,7 +221,8 @@ impl Sandbox for LocalSandbox {
         let started = self.driver.runtime.start(image, spec).await;
         let started = started.map_err(|error| cannot(in_words(&error)))?;
         if is_handler {
-            let target: Arc<dyn Target> = Arc::new(HandlerTarget(started.clone()));
+            let running = Arc::new(ArcSwap::from_pointee(started.clone()));
+            let target: Arc<dyn Target> = Arc::new(HandlerTarget(running));
             let opened =
                 OpenPorts::of_handler(definition, &self.site(), self.driver.targets.balancer(), &target);
             match opened {
@@ -204,8 +234,15 @@ impl Sandbox for LocalSandbox {
                 }
             }
         }
-        self.lock().containers.insert(container.to_owned(), started);
-        self.lock().ports.insert(container.to_owned(), ports);
+        let mut state = self.lock();
+        state.ports.insert(container.to_owned(), ports);
+        // One that is started again takes the place of the one before, for the balancer too.
+        match state.containers.get(container) {
+            Some(current) => current.store(Arc::new(started)),
+            None => {
+                state.containers.insert(container.to_owned(), Arc::new(ArcSwap::from_pointee(started)));
+            }
+        }
         Ok(())
     }
 
@@ -214,7 +251,7 @@ impl Sandbox for LocalSandbox {
     }
 
     fn wait(&self, container: &str) -> BoxFuture<'static, ContainerExit> {
-        let container = self.lock().containers.get(container).cloned();
+        let container = self.container(container);
         async move {
             match container {
                 Some(container) => observed(container.wait().await),
@@ -224,17 +261,27 @@ impl Sandbox for LocalSandbox {
         .boxed()
     }
 
+    async fn probe(&self, container: &str, probe: &Probe) -> Result<(), String> {
+        self.ask(container, probe).await
+    }
+
+    async fn execute(
+        &self,
+        container: &str,
+        command: &[String],
+        interactive: bool,
+    ) -> Result<Execution, String> {
+        self.run_inside(container, command, interactive).await
+    }
+
     async fn stop(&self, container: &str, grace: Duration) -> ContainerExit {
-        let (container, ports) = {
-            let mut state = self.lock();
-            (state.containers.get(container).cloned(), state.ports.remove(container))
-        };
+        let ports = self.lock().ports.remove(container);
         let closed = async {
             if let Some(ports) = ports {
                 ports.close(grace).await;
             }
         };
-        match container {
+        match self.container(container) {
             Some(container) => observed(tokio::join!(closed, container.stop(grace)).1),
             None => ContainerExit::default(),
         }
@@ -285,7 +332,7 @@ impl Drop for LocalSandbox {
         {
             runtime.spawn(async move {
                 for container in containers.into_values() {
-                    container.stop(Duration::ZERO).await;
+                    container.load_full().stop(Duration::ZERO).await;
                 }
             });
         }
@@ -302,7 +349,7 @@ async fn until_listening(address: SocketAddr) {
     }
 }
 
-fn observed(exit: Exit) -> ContainerExit {
+pub(super) fn observed(exit: Exit) -> ContainerExit {
     let says_it_all = matches!(exit.reason, ExitReason::Exited | ExitReason::Stopped);
     ContainerExit { code: exit.code, reason: (!says_it_all).then_some(exit.message) }
 }
@@ -321,25 +368,15 @@ fn arguments(definition: &ContainerDefinition, over: &ContainerOverride) -> Vec<
     definition.entry_point.iter().chain(command).cloned().collect()
 }
 
-/// Ours under the definition's, the override's over it; each name once.
-fn environment(
-    ours: &[(String, String)],
-    definition: &ContainerDefinition,
-    over: &ContainerOverride,
-) -> Vec<(String, String)> {
-    let theirs = definition.environment.iter().chain(&over.environment);
-    let all = ours.iter().cloned().chain(theirs.map(|pair| (pair.name.clone(), pair.value.clone())));
-    all.collect::<BTreeMap<String, String>>().into_iter().collect()
-}
-
 fn mounts(
     content: &TaskDefinitionContent,
     volumes: &TaskVolumes,
 ) -> Result<BTreeMap<String, Vec<Mount>>, StartFailure> {
     let mut mounts = BTreeMap::new();
     for container in &content.container_definitions {
-        let mut of_container = Vec::with_capacity(container.mount_points.len());
-        for point in &container.mount_points {
+        let points = content.mount_points(container);
+        let mut of_container = Vec::with_capacity(points.len());
+        for point in points {
             let unknown = || {
                 failure(
                     StartFailureKind::ResourceInitialization,
@@ -353,7 +390,7 @@ fn mounts(
                 .ok_or_else(unknown)?;
             of_container.push(Mount {
                 host: volumes.source(volume)?,
-                guest: point.container_path.clone(),
+                guest: point.container_path,
                 read_only: point.read_only,
             });
         }

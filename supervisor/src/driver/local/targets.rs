@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use coracle_balancer::{
     Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
     TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetState,
@@ -172,12 +173,12 @@ fn note(health: &watch::Sender<TargetHealth>, target: &TargetDescription) {
     });
 }
 
-/// A handler's container as a target: a request is a call in this process.
-pub(super) struct HandlerTarget(pub(super) Container);
+/// A handler's container as a target: a request is a call in this process. Whichever runs now: a container may be started again in its place.
+pub(super) struct HandlerTarget(pub(super) Arc<ArcSwap<Container>>);
 
 impl Target for HandlerTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
-        let response = self.0.handle(request);
+        let response = self.0.load().handle(request);
         async move { Ok(response.await.map_err(unanswered)?.map(Body::boxed)) }.boxed()
     }
 }
