@@ -122,7 +122,7 @@ async fn run_module(
     pre: &wasmtime::InstancePre<ModuleState>,
     template: &Template,
 ) -> wasmtime::Result<Exit> {
-    let mut metered = MeteredStore::new(engine, template, template.module_state()?, |state| state.memory())?;
+    let mut metered = MeteredStore::new(engine, template, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
@@ -136,7 +136,7 @@ async fn run_p2(
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
+        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     let command = pre.instantiate_async(&mut *store).await?;
     let result = command.wasi_cli_run().call_run(store).await?;
@@ -149,7 +149,7 @@ async fn run_p3(
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
+        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     let command = pre.instantiate_async(&mut *store).await?;
     let result =

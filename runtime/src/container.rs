@@ -4,7 +4,7 @@ mod life;
 mod spec;
 
 pub(crate) use life::Life;
-pub use spec::{ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, Stdin};
+pub use spec::{ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Output, Stdin};
 
 use crate::command::Command;
 use crate::cpu::CpuAccount;

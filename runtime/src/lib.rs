@@ -40,8 +40,10 @@ mod logs;
 mod state;
 
 pub use container::{
-    Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, StartError, Stdin, Usage,
+    Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Output, StartError, Stdin, Usage,
 };
+pub use coracle_runtime_host::files::mounts::{EphemeralStorage, MAX_OPEN_FILES, Mount, MountSource};
+pub use coracle_runtime_host::files::quota::{NAME_BYTES, Quota, StorageLimits};
 pub use coracle_runtime_host::network::Network;
 pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};

@@ -4,10 +4,12 @@
 //! guests are run, lives in `coracle-runtime` and compiles without them.
 //!
 //! - [`state`]: what a store holds, and the linkers for it.
+//! - [`files`]: mounted directories, and a limit on what a task keeps in its own.
 //! - [`memory`]: one limit over everything a task allocates.
 //! - [`network`]: which addresses a guest may use, and sockets at a task's own address.
 //! - [`outgoing`]: requests that guests send.
 
+pub mod files;
 pub mod memory;
 pub mod network;
 pub mod outgoing;

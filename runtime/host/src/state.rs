@@ -1,11 +1,15 @@
 //! What a store holds, and the linkers that work on it.
 
+use crate::files::mounts::Mounts;
+use crate::files::{self, InstanceFiles, ModuleWasi, TaskFiles};
 use crate::memory::StoreMemory;
 use crate::network::{self, Network, TaskSockets};
 use crate::outgoing::OutgoingHttp;
+use std::sync::Arc;
 use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker, Result};
-use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::p1::{WasiP1Ctx, wasi_snapshot_preview1};
 use wasmtime_wasi::sockets::WasiSocketsView;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -17,6 +21,7 @@ pub struct ComponentState {
     outgoing: OutgoingHttp,
     table: ResourceTable,
     network: Network,
+    files: InstanceFiles,
     memory: StoreMemory,
 }
 
@@ -27,10 +32,17 @@ impl std::fmt::Debug for ComponentState {
 }
 
 impl ComponentState {
-    /// The data of a store whose guest sees `wasi`, may use `network`'s addresses and is charged to `memory`.
-    pub fn new(wasi: WasiCtx, network: Network, memory: StoreMemory) -> Self {
+    /// The data of a store whose guest sees `wasi` and `mounts`, may use `network`'s addresses and is charged to `memory`.
+    pub fn new(wasi: WasiCtx, mounts: &Arc<Mounts>, network: Network, memory: StoreMemory) -> Self {
         let (http, outgoing) = (WasiHttpCtx::new(), OutgoingHttp::new(network));
-        Self { wasi, http, outgoing, table: ResourceTable::new(), network, memory }
+        let files = InstanceFiles::new(mounts.clone());
+        Self { wasi, http, outgoing, table: ResourceTable::new(), network, files, memory }
+    }
+
+    /// What the file system functions work on.
+    pub(crate) fn files(&mut self) -> TaskFiles<'_> {
+        let inner = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
+        TaskFiles::new(inner, &mut self.files)
     }
 
     /// The store's limiter.
@@ -53,7 +65,7 @@ impl WasiHttpView for ComponentState {
 
 /// The store data of a preview 1 module.
 pub struct ModuleState {
-    wasi: WasiP1Ctx,
+    wasi: ModuleWasi,
     memory: StoreMemory,
 }
 
@@ -64,9 +76,9 @@ impl std::fmt::Debug for ModuleState {
 }
 
 impl ModuleState {
-    /// The data of a store whose guest sees `wasi` and is charged to `memory`.
-    pub fn new(wasi: WasiP1Ctx, memory: StoreMemory) -> Self {
-        Self { wasi, memory }
+    /// The data of a store whose guest sees `wasi` and `mounts` and is charged to `memory`.
+    pub fn new(wasi: WasiP1Ctx, mounts: &Arc<Mounts>, memory: StoreMemory) -> Self {
+        Self { wasi: ModuleWasi::new(wasi, mounts), memory }
     }
 
     /// The store's limiter.
@@ -82,8 +94,9 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    // The sockets above bind where the guest says; ours bind where the task lives.
+    // The sockets above bind where the guest says, ours where the task lives; the files above have no limits.
     linker.allow_shadowing(true);
+    files::add_to_linker(&mut linker)?;
     network::add_to_linker(&mut linker, |state: &mut ComponentState| {
         let network = state.network;
         TaskSockets::new(state.sockets(), network)
@@ -94,11 +107,6 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
 /// Everything that a module of WASI preview 1 may import.
 pub fn module_linker(engine: &Engine) -> Result<Linker<ModuleState>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
-    // wasmtime's own traps on codes from 126 up, which mean nothing special here: a container has them as they are.
-    linker.allow_shadowing(true);
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> {
-        Err(wasmtime_wasi::I32Exit(code & 0xff).into())
-    })?;
+    wasi_snapshot_preview1::add_to_linker(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
     Ok(linker)
 }

@@ -2,9 +2,9 @@
 
 use crate::cpu::{CpuAccount, UNITS_PER_CORE};
 use crate::logs::LogSink;
+use coracle_runtime_host::files::mounts::Mount;
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_runtime_host::network::Network;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,11 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
-    /// Directories of the host that the guest sees.
+    /// Directories that the guest sees.
     pub mounts: Vec<Mount>,
+    /// Where relative paths begin, for guests that ask (`wasi:cli/environment.initial-cwd`, or the variable `PWD`, which is set
+    /// unless `env` has it). WASI leaves it to the program; most take `/`.
+    pub working_directory: Option<String>,
     /// Which addresses the guest may use.
     pub network: Network,
     /// The task that the container shares its quota and memory with; `None` stands alone.
@@ -59,6 +62,7 @@ impl ContainerSpec {
             args: Vec::new(),
             env: Vec::new(),
             mounts: Vec::new(),
+            working_directory: None,
             network: Network::None,
             envelope: None,
             cpu: None,
@@ -81,17 +85,6 @@ impl ContainerSpec {
     pub(crate) fn memory_account(&self) -> Arc<MemoryAccount> {
         MemoryAccount::new(self.memory, self.envelope.as_ref().map(|envelope| envelope.memory.clone()))
     }
-}
-
-/// A directory of the host that a guest sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The directory on the host. Must exist.
-    pub host: PathBuf,
-    /// Where the guest sees it, an absolute path.
-    pub guest: String,
-    /// Whether writing is refused.
-    pub read_only: bool,
 }
 
 /// Where a guest's standard input comes from.

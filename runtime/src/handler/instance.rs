@@ -98,7 +98,7 @@ impl Instances {
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
-        let mut store = Store::new(&self.engine, self.template.component_state()?);
+        let mut store = Store::new(&self.engine, self.template.component_state());
         store.limiter(|state| state.memory());
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel)?;

@@ -117,6 +117,11 @@ impl TaskDefinitionContent {
         self.cpu.as_deref().and_then(|text| text.parse().ok())
     }
 
+    /// GiB that the task may keep in its own directories, where that is said.
+    pub fn ephemeral_storage_gib(&self) -> Option<u64> {
+        self.stored.ephemeral_storage.as_ref()?.get("sizeInGiB")?.as_u64()
+    }
+
     /// MiB that the whole task may use.
     pub fn memory_mib(&self) -> Option<u32> {
         self.memory.as_deref().and_then(|text| text.parse().ok())
@@ -298,6 +303,16 @@ impl ContainerDefinition {
     /// Whether the task ends with this container. "If the essential parameter is omitted, a container is assumed to be essential."
     pub fn is_essential(&self) -> bool {
         self.essential.unwrap_or(true)
+    }
+
+    /// Whether it may write to its volumes alone.
+    pub fn has_read_only_root(&self) -> bool {
+        self.readonly_root_filesystem == Some(Value::Bool(true))
+    }
+
+    /// Where its relative paths begin, for programs that ask.
+    pub fn working_directory(&self) -> Option<&str> {
+        self.working_directory.as_ref()?.as_str()
     }
 
     /// The first port that it maps.

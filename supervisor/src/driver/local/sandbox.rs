@@ -17,12 +17,11 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses::Lease;
 use super::targets::{Group, HandlerTarget};
-use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch};
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, TargetHealth};
-use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
+use crate::model::task_definition::{ContainerDefinition, NetworkMode};
 
 /// How long a server may take to open its port before its health checks begin regardless.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,12 +34,11 @@ pub(super) struct LocalSandbox {
     driver: Arc<Inner>,
     launch: Arc<TaskLaunch>,
     images: BTreeMap<String, Image>,
+    /// Each container's. What of them is the task's own is removed when they are dropped.
     mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
     lease: Option<Lease>,
-    /// Removes the task's own volumes when it is dropped.
-    _volumes: TaskVolumes,
     state: Mutex<State>,
 }
 
@@ -74,19 +72,13 @@ impl LocalSandbox {
             }
             NetworkMode::Host | NetworkMode::None => None,
         };
-        let volumes = driver.volumes.task(&launch.id);
-        let mounts = mounts(content, &volumes)?;
+        let volumes = driver.volumes.task(&launch.id, content);
+        let mut mounts = BTreeMap::new();
+        for container in &content.container_definitions {
+            mounts.insert(container.name.clone(), volumes.mounts(content, container)?);
+        }
         let envelope = envelope(&launch);
-        Ok(Self {
-            driver,
-            images,
-            mounts,
-            envelope,
-            lease,
-            _volumes: volumes,
-            state: Mutex::default(),
-            launch,
-        })
+        Ok(Self { driver, images, mounts, envelope, lease, state: Mutex::default(), launch })
     }
 
     fn spec(&self, definition: &ContainerDefinition) -> Result<ContainerSpec, StartFailure> {
@@ -95,8 +87,7 @@ impl LocalSandbox {
         let over = overrides.iter().find(|over| over.name == definition.name).unwrap_or(&none);
         let cannot = |why: String| failure(StartFailureKind::CannotStartContainer, why);
         // Checked when it was registered; a newer version may know more labels.
-        let settings = ContainerSettings::parse(&definition.name, &definition.docker_labels)
-            .map_err(|error| cannot(error.to_string()))?;
+        let settings = ContainerSettings::of(definition).map_err(|error| cannot(error.to_string()))?;
         let sink = self.driver.logs.sink(&self.launch.id, &definition.name);
         let sink = sink.map_err(|error| cannot(format!("cannot write its log: {error}")))?;
         let defaults = ContainerSpec::named(&definition.name);
@@ -105,6 +96,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: environment(&self.launch.environment, definition, over),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
+            working_directory: definition.working_directory().map(str::to_owned),
             network: self.network(),
             envelope: Some(self.envelope.clone()),
             // "Container cpu is a share inside the task's": only the task's is a quota.
@@ -278,34 +270,4 @@ fn environment(
     let theirs = definition.environment.iter().chain(&over.environment);
     let all = ours.iter().cloned().chain(theirs.map(|pair| (pair.name.clone(), pair.value.clone())));
     all.collect::<BTreeMap<String, String>>().into_iter().collect()
-}
-
-fn mounts(
-    content: &TaskDefinitionContent,
-    volumes: &TaskVolumes,
-) -> Result<BTreeMap<String, Vec<Mount>>, StartFailure> {
-    let mut mounts = BTreeMap::new();
-    for container in &content.container_definitions {
-        let mut of_container = Vec::with_capacity(container.mount_points.len());
-        for point in &container.mount_points {
-            let unknown = || {
-                failure(
-                    StartFailureKind::ResourceInitialization,
-                    format!("there is no volume '{}'", point.source_volume),
-                )
-            };
-            let volume = content
-                .volumes
-                .iter()
-                .find(|volume| volume.name == point.source_volume)
-                .ok_or_else(unknown)?;
-            of_container.push(Mount {
-                host: volumes.source(volume)?,
-                guest: point.container_path.clone(),
-                read_only: point.read_only,
-            });
-        }
-        mounts.insert(container.name.clone(), of_container);
-    }
-    Ok(mounts)
 }

@@ -1,0 +1,89 @@
+//! What an instance has open.
+
+use super::mounts::{Mounts, OpenSlot};
+use super::quota::{OpenFile, Quota};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::Arc;
+
+/// The open descriptors of one instance, by the number that its host functions know them by. Costs nothing until one is opened.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    mounts: Arc<Mounts>,
+    open: BTreeMap<u32, Opened>,
+    /// Closed, while a stream or an operation still has the file.
+    lingering: Vec<Opened>,
+}
+
+/// A descriptor: where it came from, and what must be let go when it closes.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    /// The mount's index.
+    pub(super) mount: usize,
+    /// The file or directory as the system has it, unless it is a mounted directory, which stays open anyway.
+    pub(super) file: Option<Arc<File>>,
+    /// The file as its task's storage has it, where that is limited.
+    pub(super) charged: Option<Arc<OpenFile>>,
+    /// Its place among the container's open files; mounted directories have none.
+    pub(super) _slot: Option<OpenSlot>,
+}
+
+impl Descriptors {
+    pub(super) fn new(mounts: Arc<Mounts>) -> Self {
+        Self { mounts, ..Self::default() }
+    }
+
+    pub(super) fn mounts(&self) -> &Arc<Mounts> {
+        &self.mounts
+    }
+
+    pub(super) fn insert(&mut self, number: u32, opened: Opened) {
+        // A number is used again once its descriptor is closed; what it still had open is counted until it is not.
+        if let Some(before) = self.open.insert(number, opened) {
+            self.linger(before);
+        }
+    }
+
+    pub(super) fn opened(&self, number: u32) -> Option<&Opened> {
+        self.open.get(&number)
+    }
+
+    /// What limits the storage that a descriptor is in.
+    pub(super) fn quota(&self, number: u32) -> Option<Arc<Quota>> {
+        self.mounts.quota(self.open.get(&number)?.mount).cloned()
+    }
+
+    /// Call when the descriptor has been dropped from its table.
+    pub(super) fn close(&mut self, number: u32) {
+        if let Some(opened) = self.open.remove(&number) {
+            self.linger(opened);
+        }
+    }
+
+    pub(super) fn renumber(&mut self, from: u32, to: u32) {
+        if let Some(opened) = self.open.remove(&from) {
+            self.close(to);
+            self.open.insert(to, opened);
+        }
+    }
+
+    /// One more open file; `None` when there are too many.
+    pub(super) fn open_one(&mut self) -> Option<OpenSlot> {
+        // As many as may be open at most, and opening another costs more than to look through them.
+        self.lingering.retain(Opened::is_in_use);
+        self.mounts.open_one()
+    }
+
+    fn linger(&mut self, opened: Opened) {
+        if opened.is_in_use() {
+            self.lingering.push(opened);
+        }
+    }
+}
+
+impl Opened {
+    /// Whether anybody else (a stream, a read under way) still has the file.
+    fn is_in_use(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| Arc::strong_count(file) > 1)
+    }
+}
