@@ -6,6 +6,7 @@ use crate::engine::Shared;
 use crate::exit::{Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -124,6 +125,7 @@ async fn run_module(
 ) -> wasmtime::Result<Exit> {
     let mut metered = MeteredStore::new(engine, template, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_module(store);
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     start.call_async(store, ()).await?;
@@ -138,6 +140,7 @@ async fn run_p2(
     let mut metered =
         MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;
     let result = command.wasi_cli_run().call_run(store).await?;
     Ok(Exit::exited(i32::from(result.is_err())))
@@ -151,6 +154,7 @@ async fn run_p3(
     let mut metered =
         MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;
     let result =
         store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;

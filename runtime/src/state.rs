@@ -3,6 +3,7 @@
 use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
 use crate::logs::{GuestOutput, LogLine, Stream};
 use coracle_runtime_host::files::mounts::Mounts;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::memory::StoreMemory;
 use coracle_runtime_host::network::Network;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
@@ -64,6 +65,7 @@ impl Template {
     fn wasi(&self) -> WasiCtxBuilder {
         let spec = &self.spec;
         let mut wasi = WasiCtxBuilder::new();
+        wasi.max_random_size(limits::MAX_RANDOM_BYTES);
         wasi.envs(&spec.env);
         if let Some(directory) = &spec.working_directory {
             wasi.initial_cwd(directory);

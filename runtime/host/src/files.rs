@@ -19,6 +19,7 @@ mod stream;
 
 pub use p1::ModuleWasi;
 
+use crate::memory::MemoryAccount;
 use crate::state::ComponentState;
 use descriptors::{Descriptors, Opened};
 use mounts::{Mounts, OpenSlot};
@@ -42,9 +43,9 @@ type ChargedFile = (Arc<File>, Arc<OpenFile>);
 pub struct InstanceFiles(Descriptors);
 
 impl InstanceFiles {
-    /// None yet, of a container with these mounts.
-    pub fn new(mounts: Arc<Mounts>) -> Self {
-        Self(Descriptors::new(mounts))
+    /// None yet, of a container with these mounts and this account.
+    pub fn new(mounts: Arc<Mounts>, memory: Arc<MemoryAccount>) -> Self {
+        Self(Descriptors::new(mounts, memory))
     }
 }
 

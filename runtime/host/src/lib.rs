@@ -5,11 +5,14 @@
 //!
 //! - [`state`]: what a store holds, and the linkers for it.
 //! - [`files`]: mounted directories, and a limit on what a task keeps in its own.
-//! - [`memory`]: one limit over everything a task allocates.
+//! - [`limits`]: how much of the host one instance, and one call, may use.
+//! - [`memory`]: one limit over everything a task allocates or has the host keep.
 //! - [`network`]: which addresses a guest may use, and sockets at a task's own address.
 //! - [`outgoing`]: requests that guests send.
 
 pub mod files;
+mod http;
+pub mod limits;
 pub mod memory;
 pub mod network;
 pub mod outgoing;

@@ -1,5 +1,6 @@
 //! Requests that guests send through `wasi:http/outgoing-handler`.
 
+use crate::memory::kept::{BODY_PIECE, BODY_PIECES};
 use crate::network::Network;
 use http::Request;
 use http_body_util::BodyExt;
@@ -45,6 +46,18 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Io), Error>;
 
 impl WasiHttpHooks for OutgoingHttp {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_PIECES - 1 // wasmtime adds one
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,

@@ -2,9 +2,11 @@
 
 use crate::files::mounts::Mounts;
 use crate::files::{self, InstanceFiles, ModuleWasi, TaskFiles};
-use crate::memory::StoreMemory;
+use crate::memory::kept::KeptMemory;
+use crate::memory::{MemoryExceeded, StoreMemory};
 use crate::network::{self, Network, TaskSockets};
 use crate::outgoing::OutgoingHttp;
+use crate::{http, limits};
 use std::sync::Arc;
 use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker, Result};
@@ -23,6 +25,7 @@ pub struct ComponentState {
     network: Network,
     files: InstanceFiles,
     memory: StoreMemory,
+    kept: KeptMemory,
 }
 
 impl std::fmt::Debug for ComponentState {
@@ -35,12 +38,19 @@ impl ComponentState {
     /// The data of a store whose guest sees `wasi` and `mounts`, may use `network`'s addresses and is charged to `memory`.
     pub fn new(wasi: WasiCtx, mounts: &Arc<Mounts>, network: Network, memory: StoreMemory) -> Self {
         let (http, outgoing) = (WasiHttpCtx::new(), OutgoingHttp::new(network));
-        let files = InstanceFiles::new(mounts.clone());
-        Self { wasi, http, outgoing, table: ResourceTable::new(), network, files, memory }
+        let files = InstanceFiles::new(mounts.clone(), memory.account().clone());
+        let kept = KeptMemory::new(memory.account().clone());
+        Self { wasi, http, outgoing, table: limits::table(), network, files, memory, kept }
+    }
+
+    /// The host is about to keep so many bytes for the guest.
+    pub(crate) fn keep(&mut self, bytes: u64) -> Result<(), MemoryExceeded> {
+        self.kept.keep(bytes, &mut self.table)
     }
 
     /// What the file system functions work on.
     pub(crate) fn files(&mut self) -> TaskFiles<'_> {
+        self.kept.called(&mut self.table);
         let inner = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
         TaskFiles::new(inner, &mut self.files)
     }
@@ -53,12 +63,14 @@ impl ComponentState {
 
 impl WasiView for ComponentState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.kept.called(&mut self.table);
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for ComponentState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.kept.called(&mut self.table);
         WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
     }
 }
@@ -78,7 +90,7 @@ impl std::fmt::Debug for ModuleState {
 impl ModuleState {
     /// The data of a store whose guest sees `wasi` and `mounts` and is charged to `memory`.
     pub fn new(wasi: WasiP1Ctx, mounts: &Arc<Mounts>, memory: StoreMemory) -> Self {
-        Self { wasi: ModuleWasi::new(wasi, mounts), memory }
+        Self { wasi: ModuleWasi::new(wasi, mounts, memory.account().clone()), memory }
     }
 
     /// The store's limiter.
@@ -97,6 +109,7 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
     // The sockets above bind where the guest says, ours where the task lives; the files above have no limits.
     linker.allow_shadowing(true);
     files::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
     network::add_to_linker(&mut linker, |state: &mut ComponentState| {
         let network = state.network;
         TaskSockets::new(state.sockets(), network)

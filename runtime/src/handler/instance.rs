@@ -6,6 +6,7 @@ use crate::cpu::YIELD_INTERVAL;
 use crate::exit::{self, Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::state::ComponentState;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::atomic::AtomicCell;
@@ -100,6 +101,7 @@ impl Instances {
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
         let mut store = Store::new(&self.engine, self.template.component_state());
         store.limiter(|state| state.memory());
+        limits::limit_component(&mut store);
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel)?;
         store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;

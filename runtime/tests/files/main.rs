@@ -5,6 +5,9 @@
 mod escapes;
 mod limits;
 mod mounts;
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../support/mod.rs"]
+mod support;
 
 use coracle_runtime::{
     ContainerSpec, EphemeralStorage, ExitReason, Image, Mount, MountSource, Output, RingLog, Runtime,
@@ -12,13 +15,10 @@ use coracle_runtime::{
 };
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use support::{DEADLINE, guests};
 
 /// The guest in its versions.
 const PROBES: [&str; 2] = ["fsprobe", "fsprobe-p1"];
-
-/// Longer than anything here takes on a slow machine.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 struct Probe {
     runtime: Runtime,
@@ -59,15 +59,4 @@ fn storage(limits: StorageLimits) -> (Arc<EphemeralStorage>, PathBuf) {
 fn ephemeral(storage: &Arc<EphemeralStorage>, name: &str, guest: &str) -> Mount {
     let source = MountSource::Ephemeral { storage: storage.clone(), name: name.into() };
     Mount { source, guest: guest.to_owned(), read_only: false }
-}
-
-/// Where `scripts/guests.sh` puts the guests.
-fn guests() -> PathBuf {
-    if let Some(directory) = std::env::var_os("CORACLE_GUESTS") {
-        return directory.into();
-    }
-    let test = std::env::current_exe().unwrap();
-    let directory = test.ancestors().nth(3).unwrap().join("guests");
-    assert!(directory.is_dir(), "no guests in {}: run scripts/guests.sh first", directory.display());
-    directory
 }

@@ -2,14 +2,20 @@
 
 use super::mounts::{Mounts, OpenSlot};
 use super::quota::{OpenFile, Quota};
+use crate::limits::MAX_LISTED_NAMES;
+use crate::memory::{Held, MemoryAccount};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 /// The open descriptors of one instance, by the number that its host functions know them by. Costs nothing until one is opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Descriptors {
     mounts: Arc<Mounts>,
+    memory: Arc<MemoryAccount>,
+    /// The listings that wasmtime has read and the guest has not.
+    listings: BTreeMap<u32, Held>,
     open: BTreeMap<u32, Opened>,
     /// Closed, while a stream or an operation still has the file.
     lingering: Vec<Opened>,
@@ -29,8 +35,24 @@ pub(super) struct Opened {
 }
 
 impl Descriptors {
-    pub(super) fn new(mounts: Arc<Mounts>) -> Self {
-        Self { mounts, ..Self::default() }
+    pub(super) fn new(mounts: Arc<Mounts>, memory: Arc<MemoryAccount>) -> Self {
+        Self { mounts, memory, listings: BTreeMap::new(), open: BTreeMap::new(), lingering: Vec::new() }
+    }
+
+    /// Charges for a listing of a directory, which is read whole.
+    pub(super) async fn list(&self, directory: Arc<File>) -> Result<Listing, ListingError> {
+        let counted = tokio::task::spawn_blocking(move || size_of_listing(&directory)).await;
+        let size = counted.map_err(io::Error::other)??.ok_or(ListingError::TooLong)?;
+        self.memory.hold(size).map(Listing).ok_or(ListingError::Memory)
+    }
+
+    /// The listing is in the table under this number.
+    pub(super) fn listed(&mut self, number: u32, listing: Listing) {
+        self.listings.insert(number, listing.0);
+    }
+
+    pub(super) fn close_listing(&mut self, number: u32) {
+        self.listings.remove(&number);
     }
 
     pub(super) fn mounts(&self) -> &Arc<Mounts> {
@@ -46,6 +68,12 @@ impl Descriptors {
 
     pub(super) fn opened(&self, number: u32) -> Option<&Opened> {
         self.open.get(&number)
+    }
+
+    /// An open directory: a mounted one, or one in it. A file passes too; whoever reads it as a directory finds out.
+    pub(super) fn directory(&self, number: u32) -> Option<Arc<File>> {
+        let opened = self.open.get(&number)?;
+        opened.file.clone().or_else(|| self.mounts.directory(opened.mount))
     }
 
     /// What limits the storage that a descriptor is in.
@@ -79,6 +107,39 @@ impl Descriptors {
             self.lingering.push(opened);
         }
     }
+}
+
+/// A directory's names, charged for.
+pub(super) struct Listing(Held);
+
+/// A directory cannot be listed.
+pub(super) enum ListingError {
+    Io(io::Error),
+    TooLong,
+    /// The guest has no memory left for it.
+    Memory,
+}
+
+impl From<io::Error> for ListingError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What a name costs beside its text while it waits to be read.
+const LISTED_NAME: u64 = 64;
+
+/// What wasmtime's list of a directory's names takes; `None` for too many.
+fn size_of_listing(directory: &File) -> io::Result<Option<u64>> {
+    let (mut names, mut size) = (0, 0);
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        names += 1;
+        size += LISTED_NAME + entry?.file_name().to_bytes().len() as u64;
+        if names > MAX_LISTED_NAMES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(size))
 }
 
 impl Opened {

@@ -121,6 +121,11 @@ impl Mounts {
         })
     }
 
+    /// A mounted directory that has been opened.
+    pub(super) fn directory(&self, index: usize) -> Option<Arc<File>> {
+        Some(self.mounts.get(index)?.directory.get()?.as_ref()?.dir.clone())
+    }
+
     /// The limit that what lies in a mount counts against.
     pub(super) fn quota(&self, index: usize) -> Option<&Arc<Quota>> {
         match &self.mounts.get(index)?.mount.source {

@@ -1,10 +1,12 @@
 //! Preview 1: wasmtime's implementation, whose descriptors nobody else can see into, with the charges around it.
 
 use super::ChargedFile;
-use super::descriptors::{Descriptors, Opened};
+use super::descriptors::{Descriptors, ListingError, Opened};
 use super::mounts::Mounts;
 use super::operations::resize;
 use super::quota::{Found, NewName, NoSpace, Quota, Write};
+use crate::limits::MAX_SUBSCRIPTIONS;
+use crate::memory::{MemoryAccount, MemoryExceeded};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use types::{Errno, Fd, Fdflags, Filesize, Lookupflags, Oflags, Rights, Size};
@@ -13,6 +15,7 @@ use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wasmtime_wasi::p1::{WasiP1Ctx, types};
+use wasmtime_wasi::p2::FsError;
 use wiggle::{GuestMemory, GuestPtr};
 
 type Result<T> = std::result::Result<T, types::Error>;
@@ -41,10 +44,20 @@ impl From<NoSpace> for types::Error {
     }
 }
 
+impl From<ListingError> for types::Error {
+    fn from(error: ListingError) -> Self {
+        match error {
+            ListingError::Io(error) => FsError::from(error).into(),
+            ListingError::TooLong => Errno::Nomem.into(),
+            ListingError::Memory => Self::trap(MemoryExceeded.into()),
+        }
+    }
+}
+
 impl ModuleWasi {
     /// `wasi`, which must have no directories of its own, with the container's.
-    pub fn new(mut wasi: WasiP1Ctx, mounts: &Arc<Mounts>) -> Self {
-        let mut descriptors = Descriptors::new(mounts.clone());
+    pub fn new(mut wasi: WasiP1Ctx, mounts: &Arc<Mounts>, memory: Arc<MemoryAccount>) -> Self {
+        let mut descriptors = Descriptors::new(mounts.clone(), memory);
         let (directories, mounted) = mounts.preview1();
         *wasi.ctx().ctx.filesystem() = directories;
         for (number, mount) in (FIRST_DIRECTORY..).zip(mounted) {
@@ -264,6 +277,33 @@ impl WasiSnapshotPreview1 for ModuleWasi {
         resized
     }
 
+    async fn fd_readdir(
+        &mut self,
+        memory: &mut Memory<'_>,
+        fd: Fd,
+        buffer: GuestPtr<u8>,
+        length: Size,
+        cookie: types::Dircookie,
+    ) -> Result<Size> {
+        let directory = self.descriptors.directory(fd.into()).ok_or(Errno::Badf)?;
+        // wasmtime reads it whole for each call, and lets it go at its end.
+        let _listing = self.descriptors.list(directory).await?;
+        self.wasi.fd_readdir(memory, fd, buffer, length, cookie).await
+    }
+
+    async fn poll_oneoff(
+        &mut self,
+        memory: &mut Memory<'_>,
+        subscriptions: GuestPtr<types::Subscription>,
+        events: GuestPtr<types::Event>,
+        count: Size,
+    ) -> Result<Size> {
+        if count > MAX_SUBSCRIPTIONS {
+            return Err(Errno::Inval.into());
+        }
+        self.wasi.poll_oneoff(memory, subscriptions, events, count).await
+    }
+
     async fn fd_close(&mut self, memory: &mut Memory<'_>, fd: Fd) -> Result<()> {
         self.wasi.fd_close(memory, fd).await?;
         self.appending.remove(&fd.into());
@@ -427,10 +467,8 @@ impl WasiSnapshotPreview1 for ModuleWasi {
         fd_pread(fd: Fd, buffers: types::IovecArray, offset: Filesize) -> Result<Size>;
         fd_seek(fd: Fd, offset: types::Filedelta, whence: types::Whence) -> Result<Filesize>;
         fd_sync(fd: Fd) -> Result<()>;
-        fd_readdir(fd: Fd, buffer: GuestPtr<u8>, length: Size, cookie: types::Dircookie) -> Result<Size>;
         path_filestat_get(fd: Fd, flags: Lookupflags, path: GuestPtr<str>) -> Result<types::Filestat>;
         path_filestat_set_times(fd: Fd, flags: Lookupflags, path: GuestPtr<str>, access: types::Timestamp, modification: types::Timestamp, fst: types::Fstflags) -> Result<()>;
         path_readlink(fd: Fd, path: GuestPtr<str>, buffer: GuestPtr<u8>, length: Size) -> Result<Size>;
-        poll_oneoff(subscriptions: GuestPtr<types::Subscription>, events: GuestPtr<types::Event>, count: Size) -> Result<Size>;
     }
 }

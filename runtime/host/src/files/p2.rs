@@ -1,8 +1,10 @@
 //! `wasi:filesystem` 0.2.
 
 use super::TaskFiles;
+use super::descriptors::ListingError;
 use super::operations::resize;
 use super::stream::{ChargedStream, Place};
+use crate::memory::MemoryExceeded;
 use std::mem;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -51,6 +53,16 @@ impl TaskFiles<'_> {
             *slot = Box::new(ChargedStream::new(inner, file, charged, place));
         }
         Ok(stream)
+    }
+}
+
+impl From<ListingError> for FsError {
+    fn from(error: ListingError) -> Self {
+        match error {
+            ListingError::Io(error) => error.into(),
+            ListingError::TooLong => ErrorCode::InsufficientMemory.into(),
+            ListingError::Memory => Self::trap(MemoryExceeded),
+        }
     }
 }
 
@@ -181,7 +193,11 @@ impl HostDescriptor for TaskFiles<'_> {
     }
 
     async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
-        self.inner.read_directory(fd).await
+        let directory = self.directory(&fd)?.dir.dir;
+        let listing = self.descriptors.list(directory).await?;
+        let stream = self.inner.read_directory(fd).await?;
+        self.descriptors.listed(stream.rep(), listing);
+        Ok(stream)
     }
 
     async fn is_same_object(
@@ -225,6 +241,9 @@ impl HostDirectoryEntryStream for TaskFiles<'_> {
     }
 
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> Result<()> {
-        HostDirectoryEntryStream::drop(&mut self.inner, stream)
+        let number = stream.rep();
+        HostDirectoryEntryStream::drop(&mut self.inner, stream)?;
+        self.descriptors.close_listing(number);
+        Ok(())
     }
 }
