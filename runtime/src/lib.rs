@@ -12,6 +12,7 @@
 //! - `container`: what is asked for ([`ContainerSpec`]) and the life of the thing that runs.
 //! - `command`: a guest with a beginning and an exit code.
 //! - `handler`: a guest that answers requests; instances, concurrency, streaming.
+//! - `cgi`: a preview 1 module as one that answers requests.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
 //! - `state`, `logs`: what a guest sees of the world. The host functions behind it are the crate `coracle-runtime-host`.
 //!
@@ -29,6 +30,7 @@
 //! ```
 
 mod cache;
+mod cgi;
 mod command;
 mod container;
 mod cpu;

@@ -10,6 +10,7 @@ use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 
 /// Where programs of preview 1, which cannot ask for it, find their working directory (those of Go do).
 const WORKING_DIRECTORY: &str = "PWD";
@@ -59,6 +60,23 @@ impl Template {
     /// The data of a new store for a preview 1 module.
     pub(crate) fn module_state(&self) -> ModuleState {
         ModuleState::new(self.wasi().build_p1(), &self.mounts, self.memory())
+    }
+
+    /// The data of a new store for a preview 1 module that answers one request.
+    pub(crate) fn cgi_state(
+        &self,
+        variables: &[(String, String)],
+        stdin: impl StdinStream + 'static,
+        stdout: impl StdoutStream + 'static,
+    ) -> ModuleState {
+        let mut wasi = self.wasi();
+        // The container's own environment goes before what a client can choose.
+        let own = |name: &str| self.spec.env.iter().any(|(own, _)| own == name);
+        for (name, value) in variables.iter().filter(|(name, _)| !own(name)) {
+            wasi.env(name, value);
+        }
+        wasi.stdin(stdin).stdout(stdout);
+        ModuleState::new(wasi.build_p1(), &self.mounts, self.memory())
     }
 
     /// What the guest sees through WASI.

@@ -5,6 +5,8 @@
 
 pub(crate) mod kept;
 
+pub use kept::{BODY_PIECE, BODY_PIECES};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;

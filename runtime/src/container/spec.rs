@@ -48,6 +48,8 @@ pub struct ContainerSpec {
     /// Handlers: how many requests are answered at once. As many again may wait; more are refused. Default 128, or
     /// fewer where the memory limit does not hold that many instances.
     pub max_concurrency: u32,
+    /// Preview 1 modules: answer requests the CGI way (RFC 3875), each in an instance of its own, in place of running once.
+    pub cgi: bool,
     /// Where standard input comes from.
     pub stdin: Stdin,
     /// Where standard output and standard error go.
@@ -72,6 +74,7 @@ impl ContainerSpec {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             instance_reuse: 1,
             max_concurrency: DEFAULT_CONCURRENCY,
+            cgi: false,
             stdin: Stdin::Null,
             output: Output::Null,
         }

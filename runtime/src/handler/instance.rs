@@ -1,6 +1,7 @@
 //! Instances of a handler: made, used, and used again where that is allowed.
 
 use super::error::CallError;
+use crate::cgi;
 use crate::container::Meters;
 use crate::cpu::YIELD_INTERVAL;
 use crate::exit::{self, Exit, ExitReason};
@@ -81,6 +82,11 @@ impl Instances {
     /// Has an instance answer `request`. The future ends when the guest is done with the request, which may be after its
     /// answer has been read.
     pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
+        if let Program::CommandP1(pre) = self.image.program() {
+            return cgi::answer(&self.engine, pre, &self.template, request, answer)
+                .await
+                .map_err(|error| self.explain(&error));
+        }
         let mut instance = match self.warm.take().or_else(|| self.idle.pop()) {
             Some(instance) => instance,
             None => Box::new(self.instantiate().await.map_err(|error| self.explain(&error))?),

@@ -27,9 +27,9 @@ const ENTRY: u64 = 96;
 /// The longest text that a request's method, scheme, authority or path may be: longer than any server takes.
 pub(crate) const MAX_TEXT: usize = 64 * 1024;
 /// What a guest may write to a body in one piece. wasmtime's default is 1 MiB, of which two would wait.
-pub(crate) const BODY_PIECE: usize = 32 * 1024;
+pub const BODY_PIECE: usize = 32 * 1024;
 /// Pieces that wait in a body when nobody reads it.
-pub(crate) const BODY_PIECES: usize = 2;
+pub const BODY_PIECES: usize = 2;
 /// What a body keeps when nobody reads it.
 pub(crate) const BODY: u64 = (BODY_PIECE * BODY_PIECES) as u64;
 

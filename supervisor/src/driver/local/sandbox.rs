@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
+    Abi, Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, Mount, Network, Output,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -103,6 +103,7 @@ impl LocalSandbox {
             cpu: None,
             cpu_share: (cpu > 0).then_some(cpu),
             memory: over.memory.or(definition.memory).map(|mib| u64::from(mib) * MIB),
+            cgi: self.images.get(&definition.name).is_some_and(|image| is_cgi(image, definition)),
             fuel: settings.fuel,
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
@@ -125,7 +126,8 @@ impl LocalSandbox {
         let content = &self.launch.definition.content;
         let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
         let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
-        if self.images.get(name).is_some_and(|image| image.kind() == ImageKind::Handler) {
+        let definition = content.container(name);
+        if self.images.get(name).zip(definition).is_some_and(|(image, of)| answers_in_process(image, of)) {
             let container = self.lock().containers.get(name).cloned();
             let container = container.ok_or_else(|| cannot("the published container has not started"))?;
             return Ok(Arc::new(HandlerTarget(container)));
@@ -253,6 +255,16 @@ fn envelope(launch: &TaskLaunch) -> Envelope {
     let cpu = number(&launch.overrides.cpu).or_else(|| content.cpu_units());
     let memory = number(&launch.overrides.memory).or_else(|| content.memory_mib());
     Envelope::new(cpu, memory.map(|mib| u64::from(mib) * MIB))
+}
+
+/// Whether a container's requests are calls in this process. A preview 1 module has no sockets to listen with, so that one with a port answers
+/// the CGI way.
+fn answers_in_process(image: &Image, definition: &ContainerDefinition) -> bool {
+    image.kind() == ImageKind::Handler || is_cgi(image, definition)
+}
+
+fn is_cgi(image: &Image, definition: &ContainerDefinition) -> bool {
+    image.abi() == Abi::Preview1 && definition.first_port().is_some()
 }
 
 /// An image is its own entry point, so what a definition calls entry point is the beginning of its arguments.
