@@ -17,10 +17,18 @@
 //! | `drop` | closes what is kept open |
 //! | `many PATH COUNT` | creates empty files PATH0, PATH1, ...; prints how many it could |
 //! | `open PATH COUNT` | opens a file so many times and keeps all; prints how many it could |
+//! | `clocks MS` | sleeps; prints by how many milliseconds the monotonic clock and the wall clock went on, and the year, roughly |
+//! | `random` | prints a random number |
+//! | `input` | prints what is on standard input |
+//! | `variables`, `arguments` | prints the environment, sorted; how many arguments there are |
+//! | `exit CODE` | ends there |
 //! | `cwd` | prints the variable PWD and the current directory |
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PIECE: usize = 64 * 1024;
 
@@ -58,7 +66,8 @@ fn perform(argument: &str, kept: &mut Vec<File>) -> io::Result<String> {
         "read" => return fs::read_to_string(word()),
         "stat" => return Ok(fs::metadata(word())?.len().to_string()),
         "list" => {
-            let names = fs::read_dir(word())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            let names =
+                fs::read_dir(word())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
             let mut names = names.collect::<io::Result<Vec<_>>>()?;
             names.sort();
             return Ok(names.join(" "));
@@ -74,7 +83,8 @@ fn perform(argument: &str, kept: &mut Vec<File>) -> io::Result<String> {
         "rename" => fs::rename(word(), word())?,
         "readlink" => return Ok(fs::read_link(word())?.display().to_string()),
         "keep" => {
-            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(word())?;
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(word())?;
             let written = write(&mut file, number(word())?);
             kept.push(file);
             written?;
@@ -92,6 +102,25 @@ fn perform(argument: &str, kept: &mut Vec<File>) -> io::Result<String> {
             kept.extend(opened);
             return Ok((kept.len() - before).to_string());
         }
+        "clocks" => {
+            let (monotonic, wall) = (Instant::now(), SystemTime::now());
+            thread::sleep(Duration::from_millis(number(word())?));
+            let since = wall.elapsed().map_err(io::Error::other)?;
+            let epoch = wall.duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+            let year = 1970 + epoch.as_secs() / (365 * 24 * 3600);
+            return Ok(format!("{} {} {year}", monotonic.elapsed().as_millis(), since.as_millis()));
+        }
+        // Its keys come from the host's random numbers.
+        "random" => return Ok(RandomState::new().hash_one(0).to_string()),
+        "input" => return io::read_to_string(io::stdin()).map(|input| format!("{input:?}")),
+        "variables" => {
+            let mut variables: Vec<_> =
+                std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
+            variables.sort();
+            return Ok(variables.join(" "));
+        }
+        "arguments" => return Ok(std::env::args().count().to_string()),
+        "exit" => std::process::exit(i32::try_from(number(word())?).unwrap_or(1)),
         "cwd" => {
             let variable = std::env::var("PWD").unwrap_or_default();
             return Ok(format!("{variable} {}", std::env::current_dir()?.display()));

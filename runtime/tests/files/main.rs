@@ -8,6 +8,7 @@ mod mounts;
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "../support/mod.rs"]
 mod support;
+mod world;
 
 use coracle_runtime::{
     ContainerSpec, EphemeralStorage, ExitReason, Image, Mount, MountSource, Output, RingLog, Runtime,
