@@ -11,7 +11,7 @@
 //! measures then. A file without a name keeps its charge until the last who has it open lets go, as it keeps its blocks.
 //!
 //! *Names.* Whether a name exists must not change between looking and acting on it, so who changes names holds
-//! [`Quota::names`] meanwhile. Reading and writing do not wait for it.
+//! `Quota::names` meanwhile. Reading and writing do not wait for it.
 
 use std::collections::HashMap;
 use std::fs::File;
