@@ -77,6 +77,16 @@ impl Volumes {
     }
 }
 
+impl Drop for Volumes {
+    /// What lies in the host's temporary directory is this process's alone.
+    fn drop(&mut self) {
+        if self.named.is_none() {
+            // It may not exist, and is left where a task still has files in it.
+            drop(fs::remove_dir(&self.tasks));
+        }
+    }
+}
+
 /// What a task may keep, in MiB: the smallest that one of its containers' labels says, else its `ephemeralStorage`.
 fn storage_mib(content: &TaskDefinitionContent) -> u64 {
     let containers = content.container_definitions.iter();
