@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/rust-env.sh
 
 # A preview 1 module each; every other guest is a component.
-preview1=(hog wordcount)
+preview1=(cgi fsprobe-p1 hog wordcount)
 
 out=$CARGO_TARGET_DIR/guests
 build=$CARGO_TARGET_DIR/guest-build

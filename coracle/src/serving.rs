@@ -65,6 +65,8 @@ pub struct Serving {
     pub health_path: Option<String>,
     /// `coracle.` settings of the container, such as `coracle.fuel`.
     pub labels: BTreeMap<String, String>,
+    /// Whether requests are calls in this process even though it has a port.
+    in_process: bool,
 }
 
 /// An image could not be served.
@@ -73,9 +75,6 @@ pub enum ServeError {
     /// What was asked for was refused.
     #[error(transparent)]
     Refused(#[from] OperationError),
-    /// It is a program of WASI preview 1, which has no sockets to listen on.
-    #[error("{} cannot listen on a port and handles no requests by itself; run it with `coracle run`", .0.display())]
-    NotAServer(PathBuf),
     /// Its tasks do not come up.
     #[error("no task of {name} came up: {reason}")]
     Failed {
@@ -112,6 +111,7 @@ impl Serving {
             memory: None,
             health_path: None,
             labels: BTreeMap::new(),
+            in_process: false,
         }
     }
 
@@ -168,9 +168,9 @@ impl Serving {
         match (&self.health_path, self.container_port) {
             (Some(path), _) => health("path", path),
             // Whether it listens is all that can be asked of a server that nothing is known of.
-            (None, Some(_)) => health("protocol", "TCP"),
+            (None, Some(_)) if !self.in_process => health("protocol", "TCP"),
             // A handler is ready when it is there.
-            (None, None) => {
+            (None, _) => {
                 health("enabled", "false");
                 return tags;
             }
@@ -238,11 +238,12 @@ impl Host {
         };
         match (image.kind(), image.abi()) {
             (ImageKind::Handler, _) => Ok(None),
-            (ImageKind::Command, Abi::Preview1) => Err(ServeError::NotAServer(serving.image.clone())),
-            (ImageKind::Command, _) => {
+            (ImageKind::Command, abi) => {
                 let given = serving.environment.iter().find(|(name, _)| name == PORT_VARIABLE);
                 let port = given.and_then(|(_, port)| port.parse().ok()).unwrap_or(DEFAULT_PORT);
-                let mut server = Serving { container_port: Some(port), ..serving.clone() };
+                // Preview 1 has no sockets: what has a port answers the CGI way, in process as a handler does.
+                let in_process = abi == Abi::Preview1;
+                let mut server = Serving { container_port: Some(port), in_process, ..serving.clone() };
                 if given.is_none() {
                     server.environment.push((PORT_VARIABLE.to_owned(), port.to_string()));
                 }

@@ -6,6 +6,7 @@ use crate::engine::Shared;
 use crate::exit::{Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::network::Network;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use futures_util::FutureExt;
@@ -139,8 +140,9 @@ async fn run_module(
     pre: &wasmtime::InstancePre<ModuleState>,
     template: &Template,
 ) -> wasmtime::Result<Exit> {
-    let mut metered = MeteredStore::new(engine, template, template.module_state()?, |state| state.memory())?;
+    let mut metered = MeteredStore::new(engine, template, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_module(store);
     let instance = pre.instantiate_async(&mut *store).await?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     start.call_async(store, ()).await?;
@@ -153,8 +155,9 @@ async fn run_p2(
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
+        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;
     let result = command.wasi_cli_run().call_run(store).await?;
     Ok(Exit::exited(i32::from(result.is_err())))
@@ -166,8 +169,9 @@ async fn run_p3(
     template: &Template,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state()?, |state| state.memory())?;
+        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
+    limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;
     let result =
         store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;

@@ -4,7 +4,7 @@ mod life;
 mod spec;
 
 pub(crate) use life::Life;
-pub use spec::{ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, Stdin};
+pub use spec::{ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Output, Stdin};
 
 use crate::command::Command;
 use crate::cpu::CpuAccount;
@@ -12,7 +12,7 @@ use crate::cpu::executor::Executor;
 use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::handler::{GuestBody, HandleError, Handler};
-use crate::image::{Image, ImageKind};
+use crate::image::{Abi, Image, ImageKind};
 use bytes::Bytes;
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_stripe::Counter;
@@ -116,7 +116,8 @@ impl Container {
             return Err(StartError::MemoryBelowMinimum { limit, minimum });
         }
         let life = Arc::new(Life::default());
-        let program = match image.kind() {
+        let kind = if spec.cgi && image.abi() == Abi::Preview1 { ImageKind::Handler } else { image.kind() };
+        let program = match kind {
             ImageKind::Handler => {
                 Running::Handler(Handler::start(runtime, image, spec, meters.clone(), life.clone())?)
             }

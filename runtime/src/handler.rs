@@ -13,6 +13,7 @@ mod instance;
 
 pub use body::{GuestBody, GuestBodyError};
 pub use error::HandleError;
+pub(crate) use instance::Answer;
 
 use crate::container::{ContainerSpec, Life, Meters, StartError};
 use crate::cpu::executor::Executor;

@@ -12,6 +12,7 @@
 //! - `container`: what is asked for ([`ContainerSpec`]) and the life of the thing that runs.
 //! - `command`: a guest with a beginning and an exit code.
 //! - `handler`: a guest that answers requests; instances, concurrency, streaming.
+//! - `cgi`: a preview 1 module as one that answers requests.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
 //! - `pipes`: standard input and output that somebody else reads and writes.
 //! - `state`, `logs`: what a guest sees of the world. The host functions behind it are the crate `coracle-runtime-host`.
@@ -30,6 +31,7 @@
 //! ```
 
 mod cache;
+mod cgi;
 mod command;
 mod container;
 mod cpu;
@@ -42,8 +44,10 @@ mod pipes;
 mod state;
 
 pub use container::{
-    Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Mount, Output, StartError, Stdin, Usage,
+    Container, ContainerSpec, DEFAULT_CONCURRENCY, Envelope, Output, StartError, Stdin, Usage,
 };
+pub use coracle_runtime_host::files::mounts::{EphemeralStorage, MAX_OPEN_FILES, Mount, MountSource};
+pub use coracle_runtime_host::files::quota::{NAME_BYTES, Quota, StorageLimits};
 pub use coracle_runtime_host::network::{self, Network, TaskNetwork, Uplink};
 pub use coracle_runtime_host::outgoing::HttpClient;
 pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};

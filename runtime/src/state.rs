@@ -3,17 +3,24 @@
 use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
 use crate::logs::{GuestOutput, LogLine, Stream};
 use crate::pipes::InputPipe;
+use coracle_runtime_host::files::mounts::Mounts;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::memory::StoreMemory;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{StdinStream, StdoutStream};
+
+/// Where programs of preview 1, which cannot ask for it, find their working directory (those of Go do).
+const WORKING_DIRECTORY: &str = "PWD";
 
 /// All that is needed to make a store for one more instance of a container.
 #[derive(Debug)]
 pub(crate) struct Template {
     spec: ContainerSpec,
+    mounts: Arc<Mounts>,
     outputs: Option<(GuestOutput, GuestOutput)>,
     meters: Arc<Meters>,
     /// Cancelled when the container is told to stop.
@@ -23,10 +30,8 @@ pub(crate) struct Template {
 impl Template {
     /// Checks what can fail, so that making a store only fails when the host changed since.
     pub(crate) fn new(spec: ContainerSpec, meters: Arc<Meters>) -> Result<Self, StartError> {
-        for mount in &spec.mounts {
-            std::fs::read_dir(&mount.host)
-                .map_err(|source| StartError::Mount { path: mount.host.clone(), source })?;
-        }
+        let mounts = Mounts::open(spec.mounts.clone());
+        let mounts = mounts.map_err(|(path, source)| StartError::Mount { path, source })?;
         let outputs = match &spec.output {
             Output::Log(sink) => Some((
                 GuestOutput::new(Stream::Stdout, sink.clone()),
@@ -34,7 +39,7 @@ impl Template {
             )),
             Output::Null | Output::Inherit | Output::Pipe(_) => None,
         };
-        Ok(Self { spec, outputs, meters, stopping: CancellationToken::new() })
+        Ok(Self { spec, mounts: Arc::new(mounts), outputs, meters, stopping: CancellationToken::new() })
     }
 
     pub(crate) fn spec(&self) -> &ContainerSpec {
@@ -56,20 +61,44 @@ impl Template {
     }
 
     /// The data of a new store for a component.
-    pub(crate) fn component_state(&self) -> wasmtime::Result<ComponentState> {
-        Ok(ComponentState::new(self.wasi()?, self.spec.network.clone(), self.memory()))
+    pub(crate) fn component_state(&self) -> ComponentState {
+        ComponentState::new(self.wasi(), &self.mounts, self.spec.network.clone(), self.memory())
     }
 
     /// The data of a new store for a preview 1 module.
-    pub(crate) fn module_state(&self) -> wasmtime::Result<ModuleState> {
-        Ok(ModuleState::new(self.wasi()?.build_p1(), self.memory()))
+    pub(crate) fn module_state(&self) -> ModuleState {
+        ModuleState::new(self.wasi().build_p1(), &self.mounts, self.memory())
+    }
+
+    /// The data of a new store for a preview 1 module that answers one request.
+    pub(crate) fn cgi_state(
+        &self,
+        variables: &[(String, String)],
+        stdin: impl StdinStream + 'static,
+        stdout: impl StdoutStream + 'static,
+    ) -> ModuleState {
+        let mut wasi = self.wasi();
+        // The container's own environment goes before what a client can choose.
+        let own = |name: &str| self.spec.env.iter().any(|(own, _)| own == name);
+        for (name, value) in variables.iter().filter(|(name, _)| !own(name)) {
+            wasi.env(name, value);
+        }
+        wasi.stdin(stdin).stdout(stdout);
+        ModuleState::new(wasi.build_p1(), &self.mounts, self.memory())
     }
 
     /// What the guest sees through WASI.
-    fn wasi(&self) -> wasmtime::Result<WasiCtxBuilder> {
+    fn wasi(&self) -> WasiCtxBuilder {
         let spec = &self.spec;
         let mut wasi = WasiCtxBuilder::new();
+        wasi.max_random_size(limits::MAX_RANDOM_BYTES);
         wasi.envs(&spec.env);
+        if let Some(directory) = &spec.working_directory {
+            wasi.initial_cwd(directory);
+            if !spec.env.iter().any(|(name, _)| name == WORKING_DIRECTORY) {
+                wasi.env(WORKING_DIRECTORY, directory);
+            }
+        }
         wasi.arg(&spec.name).args(&spec.args);
         match &spec.stdin {
             Stdin::Null => {}
@@ -95,11 +124,7 @@ impl Template {
             }
             (Output::Null | Output::Log(_), None) => {}
         }
-        for mount in &spec.mounts {
-            let permissions = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
-            wasi.preopened_dir(&mount.host, &mount.guest, permissions)?;
-        }
-        Ok(wasi)
+        wasi
     }
 
     /// Says something about a guest where the guest's own words go.

@@ -96,7 +96,14 @@ fn the_environment_is_what_was_given() {
 }
 
 #[test]
-fn a_job_has_nothing_to_serve() {
-    let output = coracle(["serve", &guest("wordcount"), "--listen", "127.0.0.1:0"]).output();
-    output.assert_refused("coracle run");
+fn a_preview_1_module_answers_the_cgi_way() {
+    let (_running, address) = serve(&guest("cgi"), &["--env", "MODE=own"]);
+    let answer = get(address, "/env?a=b").unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains("QUERY_STRING=a=b") && answer.body.contains("MODE=own"), "{answer:?}");
+    assert_eq!(get(address, "/status?404").unwrap().status, 404);
+    assert_eq!(get(address, "/trap").unwrap().status, 502);
+    // A job that was not written for it prints no header.
+    let (_running, address) = serve(&guest("wordcount"), &[]);
+    assert_eq!(get(address, "/").unwrap().status, 502);
 }

@@ -72,9 +72,7 @@ fn spec(name: String, workload: Workload) -> ContainerSpec {
     ContainerSpec {
         args: workload.arguments,
         env: workload.environment,
-        mounts: mounts
-            .map(|volume| Mount { host: volume.host, guest: volume.guest, read_only: volume.read_only })
-            .collect(),
+        mounts: mounts.map(|volume| Mount::host(volume.host, volume.guest, volume.read_only)).collect(),
         network: match workload.network {
             Some(NetworkChoice::Host) => Network::host(),
             Some(NetworkChoice::None) | None => Network::none(),

@@ -4,11 +4,16 @@
 //! guests are run, lives in `coracle-runtime` and compiles without them.
 //!
 //! - [`state`]: what a store holds, and the linkers for it.
-//! - [`memory`]: one limit over everything a task allocates.
+//! - [`files`]: mounted directories, and a limit on what a task keeps in its own.
+//! - [`limits`]: how much of the host one instance, and one call, may use.
+//! - [`memory`]: one limit over everything a task allocates or has the host keep.
 //! - [`network`]: where a guest lives, and what it may reach.
 //! - [`sockets`]: sockets at a task's own address.
 //! - [`outgoing`]: requests that guests send.
 
+pub mod files;
+mod http;
+pub mod limits;
 pub mod memory;
 pub mod network;
 pub mod outgoing;

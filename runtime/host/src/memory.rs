@@ -1,7 +1,11 @@
-//! One memory limit over everything a container, and the task around it, allocates.
+//! One memory limit over everything a container, and the task around it, allocates or has the host keep.
 //!
 //! wasmtime asks a store's limiter for each linear memory and table apart. A [`MemoryAccount`] adds them up, over
 //! all memories, tables, instances and containers that share it, so that no split of an allocation gets past the limit.
+
+pub(crate) mod kept;
+
+pub use kept::{BODY_PIECE, BODY_PIECES};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -73,11 +77,35 @@ impl MemoryAccount {
         true
     }
 
+    /// Whether so many bytes could be taken now.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.used().saturating_add(bytes) <= self.limit
+            && self.parent.as_ref().is_none_or(|parent| parent.has_room(bytes))
+    }
+
+    /// Takes bytes for as long as what is returned lives; `None` when there is no room.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Option<Held> {
+        self.take(bytes).then(|| Held { account: self.clone(), bytes })
+    }
+
     fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(parent) = &self.parent {
             parent.give_back(bytes);
         }
+    }
+}
+
+/// Bytes that are taken from an account until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    account: Arc<MemoryAccount>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes);
     }
 }
 
@@ -97,6 +125,11 @@ impl StoreMemory {
     /// A store that has taken nothing yet.
     pub fn new(account: Arc<MemoryAccount>) -> Self {
         Self { account, taken: 0 }
+    }
+
+    /// The account it is part of.
+    pub(crate) fn account(&self) -> &Arc<MemoryAccount> {
+        &self.account
     }
 
     fn grow(&mut self, bytes: u64) -> wasmtime::Result<bool> {

@@ -16,6 +16,7 @@ mod pool;
 
 pub use client::HttpClient;
 
+use crate::memory::kept::{BODY_PIECE, BODY_PIECES};
 use crate::network::Network;
 use http::Request;
 use std::time::Duration;
@@ -72,6 +73,18 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Io), Error>;
 
 impl WasiHttpHooks for OutgoingHttp {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        BODY_PIECES - 1 // wasmtime adds one
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_PIECE
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,

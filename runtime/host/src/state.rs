@@ -1,12 +1,18 @@
 //! What a store holds, and the linkers that work on it.
 
-use crate::memory::StoreMemory;
+use crate::files::mounts::Mounts;
+use crate::files::{self, InstanceFiles, ModuleWasi, TaskFiles};
+use crate::memory::kept::KeptMemory;
+use crate::memory::{MemoryExceeded, StoreMemory};
 use crate::network::Network;
 use crate::outgoing::OutgoingHttp;
 use crate::sockets::{self, SocketLedger, TaskSockets};
+use crate::{http, limits};
+use std::sync::Arc;
 use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker, Result};
-use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+use wasmtime_wasi::p1::{WasiP1Ctx, wasi_snapshot_preview1};
 use wasmtime_wasi::sockets::WasiSocketsCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -19,7 +25,9 @@ pub struct ComponentState {
     table: ResourceTable,
     network: Network,
     sockets: SocketLedger,
+    files: InstanceFiles,
     memory: StoreMemory,
+    kept: KeptMemory,
 }
 
 impl std::fmt::Debug for ComponentState {
@@ -29,16 +37,23 @@ impl std::fmt::Debug for ComponentState {
 }
 
 impl ComponentState {
-    /// The data of a store whose guest sees `wasi`, lives on `network` and is charged to `memory`.
-    pub fn new(mut wasi: WasiCtxBuilder, network: Network, memory: StoreMemory) -> Self {
+    /// The data of a store whose guest sees `wasi` and `mounts`, lives on `network` and is charged to `memory`.
+    pub fn new(
+        mut wasi: WasiCtxBuilder,
+        mounts: &Arc<Mounts>,
+        network: Network,
+        memory: StoreMemory,
+    ) -> Self {
         let sockets = sockets::grant(&mut wasi, &network);
         Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outgoing: OutgoingHttp::new(network.clone()),
-            table: ResourceTable::new(),
+            table: limits::table(),
             network,
             sockets,
+            files: InstanceFiles::new(mounts.clone(), memory.account().clone()),
+            kept: KeptMemory::new(memory.account().clone()),
             memory,
         }
     }
@@ -46,6 +61,18 @@ impl ComponentState {
     fn sockets(&mut self) -> TaskSockets<'_> {
         let inner = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
         TaskSockets::new(inner, &self.network, &mut self.sockets)
+    }
+
+    /// The host is about to keep so many bytes for the guest.
+    pub(crate) fn keep(&mut self, bytes: u64) -> Result<(), MemoryExceeded> {
+        self.kept.keep(bytes, &mut self.table)
+    }
+
+    /// What the file system functions work on.
+    pub(crate) fn files(&mut self) -> TaskFiles<'_> {
+        self.kept.called(&mut self.table);
+        let inner = WasiFilesystemCtxView { ctx: self.wasi.filesystem(), table: &mut self.table };
+        TaskFiles::new(inner, &mut self.files)
     }
 
     /// The store's limiter.
@@ -56,19 +83,21 @@ impl ComponentState {
 
 impl WasiView for ComponentState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.kept.called(&mut self.table);
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for ComponentState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.kept.called(&mut self.table);
         WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
     }
 }
 
 /// The store data of a preview 1 module.
 pub struct ModuleState {
-    wasi: WasiP1Ctx,
+    wasi: ModuleWasi,
     memory: StoreMemory,
 }
 
@@ -79,9 +108,9 @@ impl std::fmt::Debug for ModuleState {
 }
 
 impl ModuleState {
-    /// The data of a store whose guest sees `wasi` and is charged to `memory`.
-    pub fn new(wasi: WasiP1Ctx, memory: StoreMemory) -> Self {
-        Self { wasi, memory }
+    /// The data of a store whose guest sees `wasi` and `mounts` and is charged to `memory`.
+    pub fn new(wasi: WasiP1Ctx, mounts: &Arc<Mounts>, memory: StoreMemory) -> Self {
+        Self { wasi: ModuleWasi::new(wasi, mounts, memory.account().clone()), memory }
     }
 
     /// The store's limiter.
@@ -97,8 +126,10 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    // The sockets above live where the guest says; ours live where the task does.
+    // The sockets above live where the guest says, ours where the task does; the files above have no limits.
     linker.allow_shadowing(true);
+    files::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
     sockets::add_to_linker(&mut linker, ComponentState::sockets)?;
     Ok(linker)
 }
@@ -106,11 +137,6 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
 /// Everything that a module of WASI preview 1 may import.
 pub fn module_linker(engine: &Engine) -> Result<Linker<ModuleState>> {
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
-    // wasmtime's own traps on codes from 126 up, which mean nothing special here: a container has them as they are.
-    linker.allow_shadowing(true);
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> {
-        Err(wasmtime_wasi::I32Exit(code & 0xff).into())
-    })?;
+    wasi_snapshot_preview1::add_to_linker(&mut linker, |state: &mut ModuleState| &mut state.wasi)?;
     Ok(linker)
 }

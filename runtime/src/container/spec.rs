@@ -3,9 +3,9 @@
 use crate::cpu::{CpuAccount, UNITS_PER_CORE};
 use crate::logs::LogSink;
 use crate::pipes::{InputPipe, OutputPipe};
+use coracle_runtime_host::files::mounts::Mount;
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_runtime_host::network::Network;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,11 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// The whole environment; nothing is inherited.
     pub env: Vec<(String, String)>,
-    /// Directories of the host that the guest sees.
+    /// Directories that the guest sees.
     pub mounts: Vec<Mount>,
+    /// Where relative paths begin, for guests that ask (`wasi:cli/environment.initial-cwd`, or the variable `PWD`, which is set
+    /// unless `env` has it). WASI leaves it to the program; most take `/`.
+    pub working_directory: Option<String>,
     /// Where the guest lives on the network, and what it may reach.
     pub network: Network,
     /// The task that the container shares its quota and memory with; `None` stands alone.
@@ -50,6 +53,8 @@ pub struct ContainerSpec {
     /// command to end is the end of its standard input ([`Stdin::UntilStopped`]), and one that is not told may still be about to finish.
     /// Without it a command is ended at once, as SIGTERM ends a process that does not handle it.
     pub ends_by_itself: bool,
+    /// Preview 1 modules: answer requests the CGI way (RFC 3875), each in an instance of its own, in place of running once.
+    pub cgi: bool,
     /// Where standard input comes from.
     pub stdin: Stdin,
     /// Where standard output and standard error go.
@@ -64,6 +69,7 @@ impl ContainerSpec {
             args: Vec::new(),
             env: Vec::new(),
             mounts: Vec::new(),
+            working_directory: None,
             network: Network::none(),
             envelope: None,
             cpu: None,
@@ -74,6 +80,7 @@ impl ContainerSpec {
             instance_reuse: 1,
             max_concurrency: DEFAULT_CONCURRENCY,
             ends_by_itself: false,
+            cgi: false,
             stdin: Stdin::Null,
             output: Output::Null,
         }
@@ -87,17 +94,6 @@ impl ContainerSpec {
     pub(crate) fn memory_account(&self) -> Arc<MemoryAccount> {
         MemoryAccount::new(self.memory, self.envelope.as_ref().map(|envelope| envelope.memory.clone()))
     }
-}
-
-/// A directory of the host that a guest sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The directory on the host. Must exist.
-    pub host: PathBuf,
-    /// Where the guest sees it, an absolute path.
-    pub guest: String,
-    /// Whether writing is refused.
-    pub read_only: bool,
 }
 
 /// Where a guest's standard input comes from.

@@ -1,11 +1,13 @@
 //! Instances of a handler: made, used, and used again where that is allowed.
 
 use super::error::CallError;
+use crate::cgi;
 use crate::container::Meters;
 use crate::cpu::YIELD_INTERVAL;
 use crate::exit::{self, Exit, ExitReason};
 use crate::image::{Image, Program};
 use crate::state::Template;
+use coracle_runtime_host::limits;
 use coracle_runtime_host::state::ComponentState;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::atomic::AtomicCell;
@@ -99,6 +101,11 @@ impl Instances {
         request: Request<WasiBody>,
         answer: Answer,
     ) -> Result<(), CallError> {
+        if let Program::CommandP1(pre) = self.image.program() {
+            return cgi::answer(&self.engine, pre, &self.template, request, answer)
+                .await
+                .map_err(|error| self.explain(&error));
+        }
         let reuse = self.template.spec().instance_reuse;
         let again = if reuse > 1 { warm.0.take().or_else(|| self.idle.pop()) } else { None };
         let mut instance = match again {
@@ -119,8 +126,9 @@ impl Instances {
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
-        let mut store = Store::new(&self.engine, self.template.component_state()?);
+        let mut store = Store::new(&self.engine, self.template.component_state());
         store.limiter(|state| state.memory());
+        limits::limit_component(&mut store);
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel)?;
         store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;

@@ -48,8 +48,8 @@ const MIB: u64 = 1 << 20;
 /// Settings of the local driver.
 #[derive(Clone, Debug, Default)]
 pub struct LocalDriverConfig {
-    /// Where logs (`logs/<task id>/<container>.log`) and the tasks' own volumes (`tasks/<task id>/<volume>`) are kept. Without one, logs stay in a
-    /// bounded piece of memory and volumes in the host's temporary directory.
+    /// Where logs (`logs/<task id>/<container>.log`) the tasks' own files (`tasks/<task id>`) and named volumes (`volumes/<name>`) are kept. Without
+    /// one, logs stay in a bounded piece of memory and the tasks' files in the host's temporary directory, and there are no named volumes.
     pub data_dir: Option<PathBuf>,
     /// What tasks use of the host's network; without one, the system's resolver, and nothing of the host is reserved.
     pub uplink: Option<Arc<Uplink>>,
@@ -119,6 +119,9 @@ impl LocalDriver {
 impl Driver for LocalDriver {
     async fn check(&self, definition: &TaskDefinition, published: bool) -> Result<(), Unrunnable> {
         let content = &definition.content;
+        for volume in &content.volumes {
+            volumes::check(volume).map_err(|why| Unrunnable(format!("Volume '{}': {why}.", volume.name)))?;
+        }
         for container in &content.container_definitions {
             let image = self.inner.images.load(&container.image).await;
             let image =

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coracle_runtime::network::egress::{self, Egress};
 
+use super::task_definition::ContainerDefinition;
 use crate::error::OperationError;
 
 /// Prefix of the labels that mean something to us.
@@ -25,9 +26,17 @@ pub struct ContainerSettings {
     pub request_timeout: Duration,
     /// `coracle.egress`: what the container may reach outside of its task; nothing when absent.
     pub egress: Egress,
+    /// `coracle.ephemeral-storage-mib`: what the task may keep in its own directories, in MiB, where less than a GiB matters; the smallest of its
+    /// containers' counts, and goes before the task's `ephemeralStorage`.
+    pub ephemeral_storage_mib: Option<u32>,
 }
 
 impl ContainerSettings {
+    /// Those of a container.
+    pub fn of(container: &ContainerDefinition) -> Result<Self, OperationError> {
+        Self::parse(&container.name, &container.docker_labels)
+    }
+
     /// Reads the labels, refusing unknown ones under our prefix and values out of range.
     pub fn parse(container: &str, labels: &BTreeMap<String, String>) -> Result<Self, OperationError> {
         let mut settings = Self {
@@ -36,6 +45,7 @@ impl ContainerSettings {
             max_concurrency: None,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             egress: Egress::default(),
+            ephemeral_storage_mib: None,
         };
         for (label, value) in labels {
             let Some(name) = label.strip_prefix(PREFIX) else { continue };
@@ -62,6 +72,11 @@ impl ContainerSettings {
                     let seconds = seconds.filter(|seconds| !seconds.is_zero());
                     settings.request_timeout = seconds.ok_or_else(|| refuse("seconds above 0"))?;
                 }
+                "ephemeral-storage-mib" => {
+                    let mib = value.parse().ok().filter(|mib| *mib > 0);
+                    settings.ephemeral_storage_mib =
+                        Some(mib.ok_or_else(|| refuse("a whole number of MiB above 0"))?);
+                }
                 "egress" => {
                     settings.egress = value.parse().map_err(|error| {
                         OperationError::client(format!(
@@ -73,8 +88,8 @@ impl ContainerSettings {
                 }
                 _ => {
                     return Err(OperationError::client(format!(
-                        "Unknown label for container '{container}': {label}. Known are coracle.egress, coracle.fuel, \
-                         coracle.instance-reuse, coracle.max-concurrency and coracle.request-timeout."
+                        "Unknown label for container '{container}': {label}. Known are coracle.egress, coracle.ephemeral-storage-mib, \
+                         coracle.fuel, coracle.instance-reuse, coracle.max-concurrency and coracle.request-timeout."
                     )));
                 }
             }

@@ -138,6 +138,11 @@ impl TaskDefinitionContent {
         self.cpu.as_deref().and_then(|text| text.parse().ok())
     }
 
+    /// GiB that the task may keep in its own directories, where that is said.
+    pub fn ephemeral_storage_gib(&self) -> Option<u64> {
+        self.ephemeral_storage.map(|storage| u64::from(storage.size_in_gib))
+    }
+
     /// MiB that the whole task may use.
     pub fn memory_mib(&self) -> Option<u32> {
         self.memory.as_deref().and_then(|text| text.parse().ok())
@@ -331,6 +336,16 @@ impl ContainerDefinition {
     /// Whether the task ends with this container. "If the essential parameter is omitted, a container is assumed to be essential."
     pub fn is_essential(&self) -> bool {
         self.essential.unwrap_or(true)
+    }
+
+    /// Whether it may write to its volumes alone.
+    pub fn has_read_only_root(&self) -> bool {
+        self.readonly_root_filesystem == Some(true)
+    }
+
+    /// Where its relative paths begin, for programs that ask.
+    pub fn working_directory(&self) -> Option<&str> {
+        self.working_directory.as_deref()
     }
 
     /// The first port that it maps.

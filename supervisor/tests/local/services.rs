@@ -167,3 +167,14 @@ async fn a_shutdown_closes_the_port_and_ends_every_task() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_preview_1_module_with_a_port_answers_the_cgi_way() {
+    let host = Host::new().await;
+    let ports = json!({"portMappings": [{"containerPort": 8080}]});
+    host.register("cgi", &guest("cgi"), ports).await;
+    let address = host.serve("cgi", 2, &[("coracle.health-check.path", "/health")]).await.unwrap();
+    assert_eq!(get(address, "/").await, (200, "hello from cgi\n".to_owned()));
+    assert_eq!(get(address, "/silent").await.0, 502);
+    assert_eq!(get(address, "/health").await.0, 200);
+}

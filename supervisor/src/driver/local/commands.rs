@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coracle_runtime::{
-    Container, ContainerSpec, Exit, Image, ImageKind, InputPipe, Mount, Output, Stdin, Stream, output_pipe,
+    Container, ContainerSpec, Exit, Image, ImageKind, InputPipe, Mount, MountSource, Output, Stdin, Stream,
+    output_pipe,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
@@ -149,13 +150,21 @@ fn is_file(word: &str) -> bool {
 
 /// The host's path of a WebAssembly file as a container sees it.
 fn resolve(file: &str, mounts: &[Mount], image: &str) -> Result<PathBuf, String> {
+    let mut mounts: Vec<&Mount> = mounts.iter().collect();
+    // Of a directory inside another one, the inner.
+    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.guest.len()));
     for mount in mounts {
         let Ok(inside) = Path::new(file).strip_prefix(&mount.guest) else { continue };
+        let (root, is_own) = (mount.source.path(), matches!(mount.source, MountSource::Ephemeral { .. }));
+        // The task's own files, which begin at `/`, do not hide the host's.
+        if is_own && !root.join(inside).exists() {
+            continue;
+        }
         let real =
             |path: &Path| path.canonicalize().map_err(|error| format!("{file} cannot be read: {error}"));
-        let path = real(&mount.host.join(inside))?;
+        let path = real(&root.join(inside))?;
         // The guest may have put a link there, which must not lead out of the volume.
-        if !path.starts_with(real(&mount.host)?) {
+        if !path.starts_with(real(&root)?) {
             return Err(format!("{file} leads out of its volume"));
         }
         return Ok(path);
@@ -178,7 +187,7 @@ mod tests {
     fn a_file_is_looked_for_in_the_volumes_then_beside_the_image_then_on_the_host() {
         let host = tempfile::tempdir().unwrap();
         std::fs::write(host.path().join("check.wasm"), "").unwrap();
-        let mount = Mount { host: host.path().to_owned(), guest: "/data".to_owned(), read_only: false };
+        let mount = Mount::host(host.path(), "/data", false);
         let mounts = [mount];
         let inside = resolve("/data/check.wasm", &mounts, "/images/web.wasm").unwrap();
         assert_eq!(inside, host.path().canonicalize().unwrap().join("check.wasm"));
@@ -194,7 +203,7 @@ mod tests {
         let (host, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(outside.path().join("a.wasm"), "").unwrap();
         std::os::unix::fs::symlink(outside.path(), host.path().join("link")).unwrap();
-        let mounts = [Mount { host: host.path().to_owned(), guest: "/data".to_owned(), read_only: false }];
+        let mounts = [Mount::host(host.path(), "/data", false)];
         let up = format!("/data/../{}/a.wasm", outside.path().file_name().unwrap().display());
         for file in ["/data/link/a.wasm", &up] {
             assert!(resolve(file, &mounts, "").unwrap_err().contains("leads out"), "{file}");

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network, Output,
-    Stdin, TaskNetwork,
+    Abi, Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network,
+    Output, Stdin, TaskNetwork,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep};
 use super::addresses::Lease;
 use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
-use super::volumes::TaskVolumes;
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{
     ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
@@ -28,7 +27,7 @@ use crate::driver::{
 use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, NetworkBinding, TargetHealth};
-use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
+use crate::model::task_definition::{ContainerDefinition, NetworkMode};
 
 /// How long a server may take to open its port before its health checks begin regardless.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,13 +40,12 @@ pub(super) struct LocalSandbox {
     pub(super) driver: Arc<Inner>,
     pub(super) launch: Arc<TaskLaunch>,
     pub(super) images: BTreeMap<String, Image>,
+    /// Each container's. What of them is the task's own is removed when they are dropped.
     pub(super) mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
     envelope: Envelope,
     network: TaskNetwork,
     lease: Option<Lease>,
-    /// Removes the task's own volumes when it is dropped.
-    _volumes: TaskVolumes,
     state: Mutex<State>,
 }
 
@@ -90,20 +88,13 @@ impl LocalSandbox {
             (_, Some(lease)) => TaskNetwork::with_address(lease.address(), uplink),
             (_, None) => TaskNetwork::none(uplink),
         };
-        let volumes = driver.volumes.task(&launch.id);
-        let mounts = mounts(content, &volumes)?;
+        let volumes = driver.volumes.task(&launch.id, content);
+        let mut mounts = BTreeMap::new();
+        for container in &content.container_definitions {
+            mounts.insert(container.name.clone(), volumes.mounts(content, container)?);
+        }
         let envelope = envelope(&launch);
-        Ok(Self {
-            driver,
-            images,
-            mounts,
-            envelope,
-            network,
-            lease,
-            _volumes: volumes,
-            state: Mutex::default(),
-            launch,
-        })
+        Ok(Self { driver, images, mounts, envelope, network, lease, state: Mutex::default(), launch })
     }
 
     /// What a container is granted; its output goes nowhere yet.
@@ -113,8 +104,7 @@ impl LocalSandbox {
         let over = overrides.iter().find(|over| over.name == definition.name).unwrap_or(&none);
         let cannot = |why: String| failure(StartFailureKind::CannotStartContainer, why);
         // Checked when it was registered; a newer version may know more labels.
-        let settings = ContainerSettings::parse(&definition.name, &definition.docker_labels)
-            .map_err(|error| cannot(error.to_string()))?;
+        let settings = ContainerSettings::of(definition).map_err(|error| cannot(error.to_string()))?;
         let defaults = ContainerSpec::named(&definition.name);
         let cpu = over.cpu.unwrap_or(definition.cpu);
         let is_interactive = definition.interactive == Some(true);
@@ -122,6 +112,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: self.launch.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
+            working_directory: definition.working_directory().map(str::to_owned),
             network: match definition.disable_networking {
                 Some(true) => Network::none(),
                 _ => self.network.container(settings.egress),
@@ -131,6 +122,7 @@ impl LocalSandbox {
             cpu: None,
             cpu_share: (cpu > 0).then_some(cpu),
             memory: over.memory.or(definition.memory).map(|mib| u64::from(mib) * MIB),
+            cgi: self.images.get(&definition.name).is_some_and(|image| is_cgi(image, definition)),
             fuel: settings.fuel,
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
@@ -170,7 +162,8 @@ impl LocalSandbox {
         let content = &self.launch.definition.content;
         let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
         let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
-        if self.images.get(name).is_some_and(|image| image.kind() == ImageKind::Handler) {
+        let definition = content.container(name);
+        if self.images.get(name).zip(definition).is_some_and(|(image, of)| answers_in_process(image, of)) {
             let container = self.lock().containers.get(name).cloned();
             let container = container.ok_or_else(|| cannot("the published container has not started"))?;
             return Ok(Arc::new(HandlerTarget(container)));
@@ -362,39 +355,18 @@ fn envelope(launch: &TaskLaunch) -> Envelope {
     Envelope::new(cpu, memory.map(|mib| u64::from(mib) * MIB))
 }
 
+/// Whether a container's requests are calls in this process. A preview 1 module has no sockets to listen with, so that one with a port answers
+/// the CGI way.
+fn answers_in_process(image: &Image, definition: &ContainerDefinition) -> bool {
+    image.kind() == ImageKind::Handler || is_cgi(image, definition)
+}
+
+fn is_cgi(image: &Image, definition: &ContainerDefinition) -> bool {
+    image.abi() == Abi::Preview1 && definition.first_port().is_some()
+}
+
 /// An image is its own entry point, so what a definition calls entry point is the beginning of its arguments.
 fn arguments(definition: &ContainerDefinition, over: &ContainerOverride) -> Vec<String> {
     let command = over.command.as_ref().unwrap_or(&definition.command);
     definition.entry_point.iter().chain(command).cloned().collect()
-}
-
-fn mounts(
-    content: &TaskDefinitionContent,
-    volumes: &TaskVolumes,
-) -> Result<BTreeMap<String, Vec<Mount>>, StartFailure> {
-    let mut mounts = BTreeMap::new();
-    for container in &content.container_definitions {
-        let points = content.mount_points(container);
-        let mut of_container = Vec::with_capacity(points.len());
-        for point in points {
-            let unknown = || {
-                failure(
-                    StartFailureKind::ResourceInitialization,
-                    format!("there is no volume '{}'", point.source_volume),
-                )
-            };
-            let volume = content
-                .volumes
-                .iter()
-                .find(|volume| volume.name == point.source_volume)
-                .ok_or_else(unknown)?;
-            of_container.push(Mount {
-                host: volumes.source(volume)?,
-                guest: point.container_path,
-                read_only: point.read_only,
-            });
-        }
-        mounts.insert(container.name.clone(), of_container);
-    }
-    Ok(mounts)
 }
