@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
         "/silent" => Ok(()),
         "/no-header" => write!(out, "hello\n\n"),
         "/long-header" => loop {
-            write!(out, "X-More: {}\n", "x".repeat(1000))?;
+            writeln!(out, "X-More: {}", "x".repeat(1000))?;
         },
         "/exit" => std::process::exit(number()),
         "/trap" => std::process::abort(),

@@ -2,6 +2,7 @@
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod execute;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod files;
 mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
