@@ -13,8 +13,9 @@ need() {
 need python3 python3
 
 scripts/guests.sh
-cargo build --quiet --release --locked --package coracle
-export CORACLE=$CARGO_TARGET_DIR/release/coracle
+# Optimised as what users are given, as the peer is by `cargo install`. The first time takes some ten minutes.
+cargo build --quiet --profile dist --locked --package coracle
+export CORACLE=$CARGO_TARGET_DIR/dist/coracle
 export GUESTS=$CARGO_TARGET_DIR/guests
 export BENCH_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/coracle
 
