@@ -28,7 +28,7 @@ use gate::Gate;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
-use instance::{Instances, Warm};
+use instance::Instances;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -42,13 +42,12 @@ pub(crate) struct Handler {
     lanes: Striped<Arc<Lane>>,
 }
 
-/// A thread's way into a handler. What each request writes (counts of references and of requests, the instance at hand) is
+/// A thread's way into a handler. What each request writes (counts of references and of requests) is
 /// here, so that threads that serve the same handler do not take each other's cache lines away.
 #[derive(Debug)]
 pub(crate) struct Lane {
     shared: Arc<HandlerShared>,
     in_flight: AtomicUsize,
-    warm: Warm,
 }
 
 /// What all lanes share, and only read while requests flow.
@@ -90,7 +89,7 @@ impl Handler {
             ended: Notify::new(),
             stopping: AtomicBool::new(false),
         });
-        let lane = || Lane { shared: shared.clone(), in_flight: AtomicUsize::new(0), warm: Warm::default() };
+        let lane = || Lane { shared: shared.clone(), in_flight: AtomicUsize::new(0) };
         Ok(Self { lanes: Striped::new(|| Arc::new(lane())) })
     }
 
@@ -150,7 +149,6 @@ impl Handler {
         };
         shared.life.end(exit);
         shared.instances.clear();
-        self.lanes.iter().for_each(|lane| lane.warm.clear());
     }
 
     fn shared(&self) -> &HandlerShared {

@@ -62,10 +62,7 @@ impl Call {
         let (read, read_receiver) = oneshot::channel();
         let answer = Answer { response: response_sender, read: read_receiver };
         let lane = running.0.clone();
-        let guest =
-            Guest::Here(Box::pin(
-                async move { lane.shared.instances.call(&lane.warm, request, answer).await },
-            ));
+        let guest = Guest::Here(Box::pin(async move { lane.shared.instances.call(request, answer).await }));
         Self {
             running,
             guest,

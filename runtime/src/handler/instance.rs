@@ -9,6 +9,7 @@ use crate::image::{Image, Program};
 use crate::state::Template;
 use coracle_runtime_host::limits;
 use coracle_runtime_host::state::ComponentState;
+use coracle_stripe::Striped;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::atomic::AtomicCell;
 use http::uri::{Authority, Scheme};
@@ -26,25 +27,10 @@ pub(crate) struct Instances {
     engine: Engine,
     image: Image,
     template: Template,
-    /// Those that may answer another request. Empty where each request gets its own.
+    /// The one that each thread used last, whose memory is still in the caches of that thread's core.
+    warm: Striped<AtomicCell<Option<Box<Instance>>>>,
+    /// The others that may answer another request. Empty where each request gets its own.
     idle: ArrayQueue<Box<Instance>>,
-}
-
-/// The instance that a thread used last, whose memory is still in the caches of that thread's core.
-#[derive(Default)]
-pub(crate) struct Warm(AtomicCell<Option<Box<Instance>>>);
-
-impl Warm {
-    /// Drops it.
-    pub(crate) fn clear(&self) {
-        self.0.take();
-    }
-}
-
-impl std::fmt::Debug for Warm {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Warm").finish_non_exhaustive()
-    }
 }
 
 impl std::fmt::Debug for Instances {
@@ -81,7 +67,13 @@ pub(crate) struct Answer {
 
 impl Instances {
     pub(crate) fn new(engine: Engine, image: Image, template: Template, concurrency: usize) -> Self {
-        Self { engine, image, template, idle: ArrayQueue::new(concurrency) }
+        Self {
+            engine,
+            image,
+            template,
+            warm: Striped::new(|| AtomicCell::new(None)),
+            idle: ArrayQueue::new(concurrency),
+        }
     }
 
     pub(crate) fn template(&self) -> &Template {
@@ -90,24 +82,20 @@ impl Instances {
 
     /// Drops those that wait for another request.
     pub(crate) fn clear(&self) {
+        self.warm.iter().for_each(|warm| drop(warm.take()));
         while self.idle.pop().is_some() {}
     }
 
     /// Has an instance answer `request`. The future ends when the guest is done with the request, which may be after its
     /// answer has been read.
-    pub(crate) async fn call(
-        &self,
-        warm: &Warm,
-        request: Request<WasiBody>,
-        answer: Answer,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
         if let Program::CommandP1(pre) = self.image.program() {
             return cgi::answer(&self.engine, pre, &self.template, request, answer)
                 .await
                 .map_err(|error| self.explain(&error));
         }
         let reuse = self.template.spec().instance_reuse;
-        let again = if reuse > 1 { warm.0.take().or_else(|| self.idle.pop()) } else { None };
+        let again = if reuse > 1 { self.idle_instance() } else { None };
         let mut instance = match again {
             Some(instance) => instance,
             None => Box::new(self.instantiate().await.map_err(|error| self.explain(&error))?),
@@ -117,12 +105,19 @@ impl Instances {
         instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
         if instance.requests < reuse
-            && let Some(before) = warm.0.swap(Some(instance))
+            && let Some(before) = self.warm.here().swap(Some(instance))
         {
             // More than fit cannot be idle: the queue holds as many as may run at once.
             drop(self.idle.push(before));
         }
         Ok(())
+    }
+
+    /// One that may answer another request: this thread's, else one that lies around, else another thread's. A new one costs more than to
+    /// take one from where it is warm; threads that are busy at once soon have one each.
+    fn idle_instance(&self) -> Option<Box<Instance>> {
+        let this_threads = self.warm.here().take();
+        this_threads.or_else(|| self.idle.pop()).or_else(|| self.warm.iter().find_map(AtomicCell::take))
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
