@@ -4,10 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/rust-env.sh
 
-# With RUST_BACKTRACE set, a guest's trap would be reported with the host's frames, too: to name them takes this process
-# some 80 MB, which tests of what a guest can make the host use would count. Panics of tests keep their backtraces.
-export RUST_LIB_BACKTRACE=0
-
 scripts/guests.sh
 # Release, because the compiler inside coracle is unbearable in debug; the demo and the benchmarks use the same build.
 flags=(--release --locked --workspace)

@@ -101,8 +101,8 @@ async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
     match exit.reason {
         ExitReason::Exited => {}
         ExitReason::OutOfFuel => template.log(&exit.message),
-        // With the wasm backtrace, which the error's debug form has.
-        _ => template.log(&format!("{error:?}")),
+        // With the wasm backtrace.
+        _ => template.log(&crate::exit::report(&error)),
     }
     exit
 }

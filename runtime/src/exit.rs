@@ -95,6 +95,12 @@ impl Exit {
     }
 }
 
+/// What ended a guest, for its log: the error with its causes, among them the wasm backtrace. Not the error's debug form, which has the host's frames,
+/// too, where `RUST_BACKTRACE` is set: they say nothing to a guest's author, and to name them takes the host some 80 MB.
+pub(crate) fn report(error: &wasmtime::Error) -> String {
+    error.chain().map(|cause| format!("{cause}\n")).collect()
+}
+
 /// The first line of a message of several.
 pub(crate) fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or_default()

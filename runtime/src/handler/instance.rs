@@ -153,8 +153,8 @@ impl Instances {
             ExitReason::Exited => CallError::NoAnswer(exit.message),
             _ => {
                 meters.traps.fetch_add(1, Ordering::Relaxed);
-                // With the wasm backtrace, which the error's debug form has.
-                self.template.log(&format!("{error:?}"));
+                // With the wasm backtrace.
+                self.template.log(&exit::report(error));
                 CallError::Trapped(exit.message)
             }
         }
