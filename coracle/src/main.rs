@@ -3,7 +3,7 @@
 mod cli;
 
 /// A request makes some fifty small allocations in its guest's host functions, which the system's allocator spends a tenth of the
-/// request on. The library leaves the choice to the program that it is part of.
+/// request on. Without huge pages: one for each thread's first allocation is a millisecond of zeroing before the first answer. The library leaves the choice to the program that it is part of.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
