@@ -89,6 +89,15 @@ fn a_trap_is_answered_with_502_and_its_neighbours_go_on() {
 }
 
 #[test]
+fn what_a_task_printed_last_is_not_lost_at_the_end() {
+    let (running, address) = serve(&guest("chaos"), &[]);
+    assert_eq!(get(address, "/trap").unwrap().status, 502);
+    running.signal(Signal::TERM);
+    let output = running.wait();
+    assert!(output.stderr.contains("wasm backtrace"), "{}", output.stderr);
+}
+
+#[test]
 fn the_environment_is_what_was_given() {
     let (_running, address) = serve(&guest("hello"), &["--env", "CORACLE_TASK_ID=mine"]);
     let answer = get(address, "/").unwrap();

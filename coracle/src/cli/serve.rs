@@ -9,7 +9,7 @@ use coracle_supervisor::{OperationError, model::task_definition::NetworkMode};
 use super::{
     args::{NetworkChoice, ServeArgs},
     error::{Failure, chain},
-    output_of_tasks,
+    output_of_tasks::OutputOfTasks,
     signals::Signals,
 };
 
@@ -40,15 +40,20 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     eprintln!("Serving on http://{address}");
+    let mut output = OutputOfTasks::of(&host);
     tokio::select! {
         _ = signals.next() => {}
-        never = output_of_tasks::forward(&host) => match never {},
+        never = output.forward() => match never {},
     }
-    tokio::select! {
-        () = host.shutdown(DRAIN) => Ok(ExitCode::SUCCESS),
+    let code = tokio::select! {
+        () = host.shutdown(DRAIN) => ExitCode::SUCCESS,
         // Asked twice: at once, then.
-        again = signals.next() => Ok(again.exit_code()),
-    }
+        again = signals.next() => again.exit_code(),
+        never = output.forward() => match never {},
+    };
+    // What they printed last.
+    output.forward_once().await;
+    Ok(code)
 }
 
 /// What all replicas may have at once, twice, because a replaced one still finishes its requests. Making room for more would
