@@ -37,7 +37,7 @@ impl Command {
         let (ends_by_itself, network) = (spec.ends_by_itself, spec.network.clone());
         let template = Template::new(spec, meters.clone())?;
         let stopping = template.stopping().clone();
-        let (engine, image, ending) = (runtime.engine.clone(), image.clone(), life.clone());
+        let (engine, image, ending) = (image.program().engine().clone(), image.clone(), life.clone());
         let task = runtime.executor.spawn(meters.cpu.clone(), async move {
             let run = run(&engine, &image, &template);
             // Cancelled by dropping: between two polls a guest is always at a point where it can be dropped.

@@ -1,24 +1,19 @@
-//! The one engine of a process: compiler settings, the pool that instances come from, linkers and guest threads.
+//! What a process has once: the engines that compile and run guests, and the threads they run on.
 
-use crate::cache::CodeCache;
+mod platform;
+mod pool;
+
 use crate::container::{Container, ContainerSpec, StartError};
 use crate::cpu::executor::Executor;
 use crate::image::{Image, ImageError};
-use coracle_runtime_host::state::{self, ComponentState, ModuleState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component};
+
+pub(crate) use platform::Platform;
+use platform::Wasi;
 
 /// Instances that may live at once when nothing else is said. Bounds address space: 4 GiB each of the 128 TiB there are.
 pub const DEFAULT_MAX_INSTANCES: u32 = 4096;
-
-/// Elements a table may have. Language runtimes (JavaScript, Python) need some ten thousand; 8 bytes each.
-const MAX_TABLE_ELEMENTS: usize = 200_000;
-
-/// Memory of a finished instance that is cleared in place instead of being returned to the kernel, so that the next
-/// instance does not fault it in again. Measured: twice the requests per second of an instance-per-request handler.
-const KEEP_RESIDENT: usize = 4 << 20;
-const TABLE_KEEP_RESIDENT: usize = 1 << 20;
 
 /// What the runtime may be told at its start.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +21,8 @@ pub struct RuntimeConfig {
     /// Where compiled code is kept between runs; `None` compiles anew each time. The directory must be writable by
     /// this user alone: what lies in it is run as it is.
     pub cache_dir: Option<PathBuf>,
-    /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. Each costs
-    /// about a microsecond when the runtime starts. `None` is 4,096.
+    /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. As many of programs of WASI 0.3
+    /// may live beside those of all others. Each costs about a microsecond when the runtime starts. `None` is 4,096.
     pub max_instances: Option<u32>,
     /// Threads for guests that use the CPU for more than a moment; `None` is one per core.
     pub guest_threads: Option<usize>,
@@ -61,37 +56,32 @@ pub struct Runtime {
 }
 
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
     pub(crate) executor: Executor,
-    pub(crate) cache: Option<CodeCache>,
-    pub(crate) component_linker: component::Linker<ComponentState>,
-    module_linker: OnceLock<wasmtime::Linker<ModuleState>>,
+    /// For preview 1 and WASI 0.2: what nearly all images are.
+    sequential: Platform,
+    /// For WASI 0.3, made when the first image needs it.
+    concurrent: OnceLock<Platform>,
+    cache_dir: Option<PathBuf>,
+    max_instances: u32,
 }
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Runtime").field("cache", &self.shared.cache).finish_non_exhaustive()
+        formatter.debug_struct("Runtime").field("cache", &self.shared.cache_dir).finish_non_exhaustive()
     }
 }
 
 impl Runtime {
     /// Sets the engine up and starts the guest threads, which end with the last handle.
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(&engine_config(config.max_instances.unwrap_or(DEFAULT_MAX_INSTANCES)))
-            .map_err(RuntimeError::Engine)?;
-        let cache = match config.cache_dir {
-            Some(path) => {
-                Some(CodeCache::open(&path, &engine).map_err(|source| RuntimeError::Cache { path, source })?)
-            }
-            None => None,
-        };
+        let max_instances = config.max_instances.unwrap_or(DEFAULT_MAX_INSTANCES);
         let threads = config.guest_threads.unwrap_or_else(cores);
         let shared = Shared {
-            component_linker: state::component_linker(&engine).map_err(RuntimeError::Engine)?,
-            module_linker: OnceLock::new(),
+            sequential: platform(Wasi::Sequential, max_instances, config.cache_dir.as_deref())?,
+            concurrent: OnceLock::new(),
             executor: Executor::start(threads).map_err(RuntimeError::Threads)?,
-            engine,
-            cache,
+            cache_dir: config.cache_dir,
+            max_instances,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -119,51 +109,32 @@ impl Runtime {
 }
 
 impl Shared {
-    /// The linker for preview 1 modules, made when the first of them comes.
-    pub(crate) fn module_linker(&self) -> wasmtime::Result<&wasmtime::Linker<ModuleState>> {
-        if let Some(linker) = self.module_linker.get() {
-            return Ok(linker);
+    /// Where programs run that do not use WASI 0.3.
+    pub(crate) fn sequential(&self) -> &Platform {
+        &self.sequential
+    }
+
+    /// Where all components run.
+    pub(crate) fn concurrent(&self) -> Result<&Platform, RuntimeError> {
+        if let Some(platform) = self.concurrent.get() {
+            return Ok(platform);
         }
-        let linker = state::module_linker(&self.engine)?;
-        Ok(self.module_linker.get_or_init(|| linker))
+        // Two that come first at once make two; one is dropped before anything runs on it.
+        let platform = platform(Wasi::Concurrent, self.max_instances, self.cache_dir.as_deref())?;
+        Ok(self.concurrent.get_or_init(|| platform))
+    }
+}
+
+fn platform(wasi: Wasi, instances: u32, cache: Option<&Path>) -> Result<Platform, RuntimeError> {
+    let platform = Platform::new(wasi, instances).map_err(RuntimeError::Engine)?;
+    match cache {
+        None => Ok(platform),
+        Some(path) => {
+            platform.with_cache(path).map_err(|source| RuntimeError::Cache { path: path.to_owned(), source })
+        }
     }
 }
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn engine_config(instances: u32) -> Config {
-    let mut config = Config::new();
-    config
-        .consume_fuel(true)
-        .wasm_component_model_async(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool_config(instances)));
-    config
-}
-
-/// A component is several core instances and may have several tables; a few in ten thousand have a second memory.
-fn pool_config(instances: u32) -> PoolingAllocationConfig {
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(4))
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
-        .total_stacks(instances)
-        .total_gc_heaps(64)
-        .max_memories_per_module(16)
-        .max_tables_per_module(16)
-        .max_core_instance_size(4 << 20)
-        .max_component_instance_size(4 << 20)
-        .table_elements(MAX_TABLE_ELEMENTS)
-        .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(TABLE_KEEP_RESIDENT)
-        .pagemap_scan(if swap_is_off() { Enabled::Auto } else { Enabled::No });
-    pool
-}
-
-/// Whether `PAGEMAP_SCAN` may decide which pages the next instance must find cleared: a page that was swapped out
-/// while dirty could be missed, so only where nothing is ever swapped. (`Auto` then asks the kernel, which has it from 6.7 on.)
-fn swap_is_off() -> bool {
-    std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() <= 1)
 }

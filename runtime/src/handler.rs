@@ -82,7 +82,7 @@ impl Handler {
         let concurrency = concurrency(&spec, meters.memory.limit(), image.minimum_memory());
         let template = Template::new(spec, meters)?;
         let shared = Arc::new(HandlerShared {
-            instances: Instances::new(runtime.engine.clone(), image.clone(), template, concurrency),
+            instances: Instances::new(image.clone(), template, concurrency),
             executor: runtime.executor.clone(),
             life,
             gate: Gate::new(concurrency),

@@ -1,7 +1,8 @@
 //! Images: bytes to compiled code, and what kind of program it is.
 
-use crate::engine::Shared;
+use crate::engine::{Platform, RuntimeError, Shared};
 use coracle_runtime_host::state::{ComponentState, ModuleState};
+use memchr::memmem;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,6 +11,12 @@ use std::sync::Arc;
 use wasmtime::component::{self, Component};
 use wasmtime::{Engine, Module};
 use wasmtime_wasi_http::{p2, p3};
+
+/// What the names of all interfaces of WASI 0.3 contain.
+const PREVIEW3: &[u8] = b"@0.3.";
+
+/// What all binary forms begin with.
+const MAGIC: &[u8] = b"\0asm";
 
 /// The size of a page of linear memory, in bytes.
 const PAGE: u64 = 65_536;
@@ -63,6 +70,9 @@ pub enum ImageError {
          nor _start"
     )]
     NoEntryPoint,
+    /// It needs an engine for WASI 0.3, which could not be set up.
+    #[error(transparent)]
+    Engine(RuntimeError),
 }
 
 /// A compiled image. A handle: clones are the same image.
@@ -84,6 +94,19 @@ pub(crate) enum Program {
     CommandP2(wasmtime_wasi::p2::bindings::CommandPre<ComponentState>),
     CommandP3(wasmtime_wasi::p3::bindings::CommandPre<ComponentState>),
     CommandP1(wasmtime::InstancePre<ModuleState>),
+}
+
+impl Program {
+    /// The engine it was compiled by and runs on.
+    pub(crate) fn engine(&self) -> &Engine {
+        match self {
+            Self::HandlerP2(pre) => pre.engine(),
+            Self::HandlerP3(pre) => pre.engine(),
+            Self::CommandP2(pre) => pre.engine(),
+            Self::CommandP3(pre) => pre.engine(),
+            Self::CommandP1(pre) => pre.module().engine(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Image {
@@ -130,16 +153,28 @@ impl Image {
         &self.inner.program
     }
 
+    /// Where the bytes speak of WASI 0.3, the platform for it is tried first, else the other. What that one does not take is tried on the
+    /// first, which knows more.
     pub(crate) fn load(runtime: &Shared, bytes: &[u8]) -> Result<Self, ImageError> {
         let digest = hex_digest(bytes);
-        let code = match Code::from_cache(runtime, &digest) {
+        if memmem::find(bytes, PREVIEW3).is_none() {
+            match Self::load_on(runtime.sequential(), bytes, &digest) {
+                Err(_) if may_be_component(bytes) => {}
+                result => return result,
+            }
+        }
+        Self::load_on(runtime.concurrent().map_err(ImageError::Engine)?, bytes, &digest)
+    }
+
+    fn load_on(platform: &Platform, bytes: &[u8], digest: &str) -> Result<Self, ImageError> {
+        let code = match Code::from_cache(platform, digest) {
             Some(code) => code,
-            None => Code::compile(runtime, bytes, &digest)?,
+            None => Code::compile(platform, bytes, digest)?,
         };
         let inner = Inner {
             digest: format!("sha256:{digest}"),
             minimum_memory: code.minimum_memory(),
-            program: code.link(runtime)?,
+            program: code.link(platform)?,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -161,8 +196,8 @@ enum Code {
 }
 
 impl Code {
-    fn from_cache(runtime: &Shared, digest: &str) -> Option<Self> {
-        let cache = runtime.cache.as_ref()?;
+    fn from_cache(platform: &Platform, digest: &str) -> Option<Self> {
+        let cache = platform.cache()?;
         let path = cache.path(digest);
         let kind = Engine::detect_precompiled_file(&path).ok()??;
         // SAFETY: the file lies in a directory that only this user can write (`CodeCache::open`) and that only
@@ -170,10 +205,10 @@ impl Code {
         let code = unsafe {
             match kind {
                 wasmtime::Precompiled::Component => {
-                    Component::deserialize_file(&runtime.engine, &path).map(Self::Component)
+                    Component::deserialize_file(platform.engine(), &path).map(Self::Component)
                 }
                 wasmtime::Precompiled::Module => {
-                    Module::deserialize_file(&runtime.engine, &path).map(Self::Module)
+                    Module::deserialize_file(platform.engine(), &path).map(Self::Module)
                 }
             }
         };
@@ -184,19 +219,19 @@ impl Code {
         .ok()
     }
 
-    fn compile(runtime: &Shared, bytes: &[u8], digest: &str) -> Result<Self, ImageError> {
+    fn compile(platform: &Platform, bytes: &[u8], digest: &str) -> Result<Self, ImageError> {
         let binary = to_binary(bytes)?;
         let invalid = |error: wasmtime::Error| ImageError::Invalid(one_line(&error));
         let (code, compiled) = if is_component(&binary) {
-            let component = Component::from_binary(&runtime.engine, &binary).map_err(invalid)?;
+            let component = Component::from_binary(platform.engine(), &binary).map_err(invalid)?;
             let compiled = component.serialize();
             (Self::Component(component), compiled)
         } else {
-            let module = Module::from_binary(&runtime.engine, &binary).map_err(invalid)?;
+            let module = Module::from_binary(platform.engine(), &binary).map_err(invalid)?;
             let compiled = module.serialize();
             (Self::Module(module), compiled)
         };
-        if let Some(cache) = &runtime.cache {
+        if let Some(cache) = platform.cache() {
             // Without the cache the image runs all the same; only the next start is slow.
             let stored =
                 compiled.map_err(std::io::Error::other).and_then(|bytes| cache.store(digest, &bytes));
@@ -218,16 +253,16 @@ impl Code {
         pages.unwrap_or(0).saturating_mul(PAGE)
     }
 
-    fn link(self, runtime: &Shared) -> Result<Program, ImageError> {
+    fn link(self, platform: &Platform) -> Result<Program, ImageError> {
         match self {
-            Self::Component(component) => link_component(runtime, &component),
-            Self::Module(module) => link_module(runtime, &module),
+            Self::Component(component) => link_component(platform, &component),
+            Self::Module(module) => link_module(platform, &module),
         }
     }
 }
 
-fn link_component(runtime: &Shared, component: &Component) -> Result<Program, ImageError> {
-    let linker = &runtime.component_linker;
+fn link_component(platform: &Platform, component: &Component) -> Result<Program, ImageError> {
+    let linker = platform.component_linker();
     let pre = linker
         .instantiate_pre(component)
         .map_err(|error| unknown_imports(missing_in_component(linker, component), &error))?;
@@ -247,9 +282,9 @@ fn link_component(runtime: &Shared, component: &Component) -> Result<Program, Im
     }
 }
 
-fn link_module(runtime: &Shared, module: &Module) -> Result<Program, ImageError> {
+fn link_module(platform: &Platform, module: &Module) -> Result<Program, ImageError> {
     let internal = |error: wasmtime::Error| ImageError::Invalid(one_line(&error));
-    let linker = runtime.module_linker().map_err(internal)?;
+    let linker = platform.module_linker().map_err(internal)?;
     let known = |import: &wasmtime::ImportType<'_>| {
         import.module() == "wasi_snapshot_preview1" || import.module() == "wasi_unstable"
     };
@@ -298,7 +333,6 @@ fn unknown_imports(missing: Vec<String>, error: &wasmtime::Error) -> ImageError 
 
 /// Both binary forms as they are, text assembled.
 fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
-    const MAGIC: &[u8] = b"\0asm";
     if bytes.starts_with(MAGIC) {
         if bytes.len() < 8 {
             return Err(ImageError::Invalid("truncated after its first bytes".to_owned()));
@@ -323,6 +357,11 @@ fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
 /// Bytes 6 and 7 of a binary are its layer: 0 a core module, 1 a component.
 fn is_component(binary: &[u8]) -> bool {
     binary.get(6..8) == Some(&[1, 0])
+}
+
+/// Whether the bytes, text or binary, are anything but a core module's.
+fn may_be_component(bytes: &[u8]) -> bool {
+    is_component(bytes) || !bytes.starts_with(MAGIC)
 }
 
 /// An error and its causes on one line.

@@ -69,10 +69,15 @@ impl HasData for HasTaskFiles {
 }
 
 /// Adds the interfaces of both versions. The linker must allow shadowing where it has wasmtime's already.
-pub fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
+pub(crate) fn add_preview2_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
     let files = ComponentState::files;
     filesystem_p2::types::add_to_linker::<_, HasTaskFiles>(linker, files)?;
-    filesystem_p2::preopens::add_to_linker::<_, HasTaskFiles>(linker, files)?;
+    filesystem_p2::preopens::add_to_linker::<_, HasTaskFiles>(linker, files)
+}
+
+/// The same for WASI 0.3.
+pub(crate) fn add_preview3_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
+    let files = ComponentState::files;
     filesystem_p3::types::add_to_linker::<_, HasTaskFiles>(linker, files)?;
     filesystem_p3::preopens::add_to_linker::<_, HasTaskFiles>(linker, files)
 }

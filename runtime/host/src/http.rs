@@ -109,8 +109,8 @@ macro_rules! define {
     }};
 }
 
-/// Adds the functions. The linker must have wasmtime's and allow shadowing.
-pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
+/// Adds the functions of WASI 0.2. The linker must have wasmtime's and allow shadowing.
+pub(crate) fn add_preview2_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
     define!(
         linker,
         TYPES_P2,
@@ -119,6 +119,11 @@ pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
         wasmtime_wasi_http::p2::types::HostOutgoingRequest,
         HostOutgoingRequest
     );
+    bodies(linker)
+}
+
+/// The same for WASI 0.3.
+pub(crate) fn add_preview3_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
     define!(
         linker,
         TYPES_P3,
@@ -127,7 +132,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<ComponentState>) -> Result<()> {
         wasmtime_wasi_http::p3::Request,
         HostRequest
     );
-    bodies(linker)
+    Ok(())
 }
 
 /// Preview 2's bodies keep what is written to them until it is read. (Preview 3's are streams, which keep nothing.)

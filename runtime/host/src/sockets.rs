@@ -67,7 +67,7 @@ impl HasData for HasTaskSockets {
 }
 
 /// Adds the wrapped interfaces. The linker must allow shadowing where it has wasmtime's already.
-pub fn add_to_linker<T: WasiSocketsView + Send + 'static>(
+pub(crate) fn add_preview2_to_linker<T: WasiSocketsView + Send + 'static>(
     linker: &mut Linker<T>,
     task_sockets: fn(&mut T) -> TaskSockets<'_>,
 ) -> Result<()> {
@@ -75,7 +75,14 @@ pub fn add_to_linker<T: WasiSocketsView + Send + 'static>(
     sockets::udp::add_to_linker::<T, HasTaskSockets>(linker, task_sockets)?;
     sockets::tcp_create_socket::add_to_linker::<T, HasTaskSockets>(linker, task_sockets)?;
     sockets::udp_create_socket::add_to_linker::<T, HasTaskSockets>(linker, task_sockets)?;
-    names::add_to_linker(linker, task_sockets)?;
+    names::add_to_linker(linker, task_sockets)
+}
+
+/// The same for WASI 0.3.
+pub(crate) fn add_preview3_to_linker<T: WasiSocketsView + Send + 'static>(
+    linker: &mut Linker<T>,
+    task_sockets: fn(&mut T) -> TaskSockets<'_>,
+) -> Result<()> {
     preview3::add_to_linker(linker, task_sockets)
 }
 

@@ -119,18 +119,27 @@ impl ModuleState {
     }
 }
 
-/// Everything that a component of WASI 0.2 or 0.3 may import.
-pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentState>> {
+/// Everything that a component of WASI 0.2 may import.
+pub fn preview2_linker(engine: &Engine) -> Result<component::Linker<ComponentState>> {
     let mut linker = component::Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     // The sockets above live where the guest says, ours where the task does; the files above have no limits.
     linker.allow_shadowing(true);
-    files::add_to_linker(&mut linker)?;
-    http::add_to_linker(&mut linker)?;
-    sockets::add_to_linker(&mut linker, ComponentState::sockets)?;
+    files::add_preview2_to_linker(&mut linker)?;
+    http::add_preview2_to_linker(&mut linker)?;
+    sockets::add_preview2_to_linker(&mut linker, ComponentState::sockets)?;
+    Ok(linker)
+}
+
+/// Everything that a component of WASI 0.2 or 0.3 may import, on an engine with concurrency.
+pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentState>> {
+    let mut linker = preview2_linker(engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    files::add_preview3_to_linker(&mut linker)?;
+    http::add_preview3_to_linker(&mut linker)?;
+    sockets::add_preview3_to_linker(&mut linker, ComponentState::sockets)?;
     Ok(linker)
 }
 

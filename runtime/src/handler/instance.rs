@@ -18,13 +18,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as P2Scheme;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p2, p3};
 
 /// The instances of one container.
 pub(crate) struct Instances {
-    engine: Engine,
     image: Image,
     template: Template,
     /// The one that each thread used last, whose memory is still in the caches of that thread's core.
@@ -66,9 +65,8 @@ pub(crate) struct Answer {
 }
 
 impl Instances {
-    pub(crate) fn new(engine: Engine, image: Image, template: Template, concurrency: usize) -> Self {
+    pub(crate) fn new(image: Image, template: Template, concurrency: usize) -> Self {
         Self {
-            engine,
             image,
             template,
             warm: Striped::new(|| AtomicCell::new(None)),
@@ -90,7 +88,7 @@ impl Instances {
     /// answer has been read.
     pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
         if let Program::CommandP1(pre) = self.image.program() {
-            return cgi::answer(&self.engine, pre, &self.template, request, answer)
+            return cgi::answer(self.image.program().engine(), pre, &self.template, request, answer)
                 .await
                 .map_err(|error| self.explain(&error));
         }
@@ -121,7 +119,7 @@ impl Instances {
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
-        let mut store = Store::new(&self.engine, self.template.component_state());
+        let mut store = Store::new(self.image.program().engine(), self.template.component_state());
         store.limiter(|state| state.memory());
         limits::limit_component(&mut store);
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
