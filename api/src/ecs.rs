@@ -57,7 +57,7 @@ impl Service for Ecs {
 }
 
 /// One operation: parse, do, write the answer.
-async fn run<Input, Output, Done>(
+pub(crate) async fn run<Input, Output, Done>(
     body: &[u8],
     operation: impl FnOnce(Input) -> Done,
 ) -> Result<Bytes, ApiError>

@@ -114,7 +114,7 @@ pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
     AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, LatencyHistogram, MinimumHealthy,
     OutlierDetection, RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription,
-    TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetState,
+    TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetMeter, TargetState,
 };
 pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
 pub use tls::{Certificate, CertificateError, Certificates};

@@ -246,6 +246,11 @@ impl TargetGroup {
         self.members().latest(id).map(Member::describe)
     }
 
+    /// What one target does from now on, told even after it has left the group; of several under one id the newest.
+    pub fn meter(&self, id: &TargetId) -> Option<TargetMeter> {
+        self.members().latest(id).map(|member| TargetMeter(Arc::clone(&member.entry)))
+    }
+
     /// A counter that grows at each change of membership or state.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -371,6 +376,23 @@ impl TargetGroup {
     fn members(&self) -> MutexGuard<'_, Members> {
         // A panic while it was held cannot have left it half changed in a way that matters: each change is one step.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A target's counters, for those who look at them again and again.
+#[derive(Clone)]
+pub struct TargetMeter(Arc<Entry>);
+
+impl TargetMeter {
+    /// What the target has done so far.
+    pub fn counters(&self) -> TargetCounters {
+        self.0.counters()
+    }
+}
+
+impl fmt::Debug for TargetMeter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TargetMeter").field(&self.counters()).finish()
     }
 }
 

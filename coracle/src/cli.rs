@@ -1,6 +1,7 @@
 //! The command line: arguments as typed ([`args`]), what they mean (each command's own file), what comes out.
 
 pub(crate) mod args;
+mod autoscale;
 mod balance;
 mod client;
 mod cluster;

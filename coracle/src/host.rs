@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use coracle_api::{Ecs, Logs, Server, Services};
+use coracle_api::{AutoScaling, CloudWatch, Ecs, Logs, Server, Services};
 use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
 use coracle_runtime::network::lookup::SystemResolver;
 use coracle_runtime::{Runtime, RuntimeError, Uplink};
@@ -222,7 +222,11 @@ impl HostBuilder {
         let supervisor =
             Supervisor::start(config, store, Arc::new(driver.clone())).await.map_err(HostError::Restore)?;
         let api = listener.map(|(listener, address)| {
-            let services = Services::new().with(Ecs::new(supervisor.clone())).with(Logs::new(driver.clone()));
+            let services = Services::new()
+                .with(Ecs::new(supervisor.clone()))
+                .with(AutoScaling::new(supervisor.clone()))
+                .with(CloudWatch::new(supervisor.clone()))
+                .with(Logs::new(driver.clone()));
             let stop = CancellationToken::new();
             let server = Server::new(listener, services).with_sessions(supervisor.clone());
             let server = tokio::spawn(server.run(stop.clone()));

@@ -89,6 +89,9 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
     /// at the end of the deregistration delay; dropping it does not undo the call.
     fn deregister(&self) -> BoxFuture<'static, ()>;
 
+    /// What the task used since it was prepared. Reads accounts that are kept anyway: asking costs those who work nothing.
+    fn usage(&self) -> Usage;
+
     /// Gives everything back. All started containers have ended by then.
     async fn release(&self);
 }
@@ -140,6 +143,21 @@ impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
+}
+
+/// What a task used, over all its containers and their restarts. All but the last two only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time.
+    pub cpu_time: Duration,
+    /// Fuel, about one unit an instruction.
+    pub fuel: u64,
+    /// Requests that the balancer gave it.
+    pub requests: u64,
+    /// Bytes of memory in use now.
+    pub memory: u64,
+    /// Requests of the balancer that it has now.
+    pub in_flight: u64,
 }
 
 /// A published service's pool of targets.

@@ -34,6 +34,9 @@ pub enum OperationError {
     /// `ResourceNotFoundException`: the ARN of a tag operation names nothing.
     #[error("The specified resource was not found. Specify a valid resource and try again.")]
     ResourceNotFound,
+    /// `ObjectNotFoundException`: Application Auto Scaling knows no such thing.
+    #[error("{0}")]
+    ObjectNotFound(String),
     /// `LimitExceededException`: a quota would be exceeded.
     #[error("{0}")]
     LimitExceeded(String),
@@ -61,6 +64,7 @@ impl OperationError {
             Self::ClusterContainsServices => "ClusterContainsServicesException",
             Self::ClusterContainsTasks => "ClusterContainsTasksException",
             Self::ResourceNotFound => "ResourceNotFoundException",
+            Self::ObjectNotFound(_) => "ObjectNotFoundException",
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Conflict => "ConflictException",
             Self::TargetNotConnected(_) => "TargetNotConnectedException",

@@ -14,6 +14,7 @@
 //! | [`operations`] | the application layer: one small function for each of ECS's operations |
 //! | [`driver`] | the seam to what runs tasks; [`driver::local`] over runtime and balancer |
 //! | `scheduler` | services: `plan` decides, `deed` does; throttling, events |
+//! | [`autoscaling`] | desired counts that follow metrics and schedules |
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
 //! | `ingress` | which services are published |
 //! | [`secrets`] | where the values of secrets come from |
@@ -52,6 +53,7 @@
 //! ```
 
 mod agent;
+pub mod autoscaling;
 pub mod clock;
 pub mod driver;
 mod error;

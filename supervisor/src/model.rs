@@ -3,6 +3,7 @@
 //! For each thing there is what a person asks for (parsed once, in [`validate`] and the `parse` functions), what is kept of it (`...Record`), what is
 //! observed of it (`...Status`), and how ECS shows it (the plain name).
 
+pub mod alarm;
 pub mod arn;
 pub mod cluster;
 pub mod environment_file;
@@ -12,6 +13,8 @@ pub mod names;
 pub mod overrides;
 pub mod publication;
 pub mod restart_policy;
+pub mod scaling;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 pub(crate) mod shape;

@@ -3,6 +3,8 @@
 //! An operation parses its request into domain types, writes what is wanted to the store, durably, and answers. Nothing here starts or stops
 //! anything: the loops see the change and act. The API and the command line are thin layers over these.
 
+pub mod alarms;
+pub mod autoscaling;
 pub mod clusters;
 pub mod execute_command;
 mod fields;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::OperationError;
 
+pub use alarms::*;
+pub use autoscaling::*;
 pub use clusters::*;
 pub use execute_command::*;
 pub use services::*;

@@ -9,6 +9,9 @@
 //! | `task/<c>/<id>` | [`TaskRecord`] of a standalone task | operations |
 //! | `stopped-task/<c>/<id>` | [`StoppedTask`], standalone | agent |
 //! | `run-token/<c>/<token>` | ids of the tasks that a RunTask started | operations |
+//! | `scalable-target/<c>/<s>` | [`ScalableTarget`](crate::model::scaling::ScalableTarget) | operations; auto scaling runs its schedules |
+//! | `scaling-state/<c>/<s>` | [`ScalingState`](crate::model::scaling::ScalingState) | auto scaling |
+//! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
 //! | `session/status/<c>/<id>` | [`TaskStatus`] | agent |
@@ -227,6 +230,8 @@ pub(crate) mod keys {
     pub(crate) const SERVICES: &str = "service/";
     pub(crate) const STANDALONE_TASKS: &str = "task/";
     pub(crate) const STOPPED_TASKS: &str = "stopped-task/";
+    pub(crate) const SCALABLE_TARGETS: &str = "scalable-target/";
+    pub(crate) const ALARMS: &str = "alarm/";
     pub(crate) const RUN_TOKENS: &str = "run-token/";
     pub(crate) const SERVICE_TASKS: &str = "session/task/";
     pub(crate) const STATUSES: &str = "session/status/";
@@ -298,6 +303,16 @@ pub(crate) mod keys {
     }
     pub(crate) fn inactive_service(key: &ServiceKey) -> String {
         format!("session/inactive-service/{}/{}", key.cluster, key.name)
+    }
+
+    pub(crate) fn scalable_target(key: &ServiceKey) -> String {
+        format!("{SCALABLE_TARGETS}{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn scaling_state(key: &ServiceKey) -> String {
+        format!("scaling-state/{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn alarm(name: &str) -> String {
+        format!("{ALARMS}{name}")
     }
 
     /// Cluster and service in a key made by [`service`] or [`service_task`].

@@ -87,6 +87,11 @@ impl Sessions {
         self.lock().tasks.contains_key(id)
     }
 
+    /// Where a task runs, if it runs here.
+    pub(crate) fn sandbox(&self, id: &TaskId) -> Option<Arc<dyn Sandbox>> {
+        self.lock().tasks.get(id)?.sandbox.upgrade()
+    }
+
     /// Lets a session wait for whoever attaches.
     pub(crate) fn wait(&self, id: String, session: Session) -> Result<(), OperationError> {
         let mut state = self.lock();

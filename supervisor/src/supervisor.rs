@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use crate::agent::history::History;
 use crate::agent::{Agent, Shutdown, restore};
+use crate::autoscaling::Engine;
+use crate::autoscaling::sample::Metrics;
 use crate::clock::{Clock, Timestamp};
 use crate::driver::Driver;
 use crate::error::OperationError;
@@ -74,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) ingress: Ingress,
     pub(crate) rng: Mutex<StdRng>,
+    /// The newest values of services' metrics.
+    pub(crate) metrics: Metrics,
     /// Tasks that run here, and those who talk to them.
     pub(crate) sessions: Sessions,
     /// Held while a service is being created: binding its listener and writing its record are two steps, and two requests for one name must not mix them.
@@ -96,6 +100,7 @@ impl Supervisor {
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
+            metrics: Metrics::default(),
             sessions: Sessions::default(),
             creating: tokio::sync::Mutex::default(),
             config,
@@ -106,6 +111,7 @@ impl Supervisor {
         let (ask, asked) = oneshot::channel();
         tasks.spawn(Agent::new(Arc::clone(&shared)).run(asked));
         tasks.spawn(History::new(Arc::clone(&shared)).run());
+        tasks.spawn(Engine::new(Arc::clone(&shared)).run());
         let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
         let loops = Loops { tasks: Mutex::new(tasks), scheduler, agent: Mutex::new(Some(ask)) };
         Ok(Self { shared, loops: Arc::new(loops) })
@@ -130,6 +136,10 @@ impl Supervisor {
     /// Ends every loop and task at once and in no order, as the death of the process would. What was acknowledged is in the store.
     pub fn kill(&self) {
         lock(&self.loops.tasks).abort_all();
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn identity(&self) -> &Identity {

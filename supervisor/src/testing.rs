@@ -3,6 +3,8 @@
 //! It keeps account: a container that runs twice, an address that is never given back or a task that is stopped while it still gets requests
 //! is a breach that [`SimulatedDriver::breaches`] tells.
 
+mod load;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,16 +17,17 @@ use futures_util::future::{BoxFuture, FutureExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::driver::{
     ContainerExit, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure, StartFailureKind,
-    TargetGroup, TaskLaunch, Unrunnable,
+    TargetGroup, TaskLaunch, Unrunnable, Usage,
 };
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
 use crate::model::task::{NetworkBinding, TargetHealth};
 use crate::model::task_definition::TaskDefinition;
+pub use load::Load;
 
 /// What goes wrong, and how long things take.
 #[derive(Clone, Debug)]
@@ -79,6 +82,8 @@ struct State {
     used_ports: BTreeSet<SocketAddr>,
     listeners: BTreeMap<String, SocketAddr>,
     next_address: u32,
+    load: Load,
+    loaded_until: Option<Instant>,
     breaches: Vec<String>,
     stopped_in_order: Vec<(TaskId, String)>,
     started_in_order: Vec<(TaskId, String)>,
@@ -100,6 +105,8 @@ struct SandboxState {
     exits: BTreeMap<String, watch::Sender<Option<ContainerExit>>>,
     target: Option<(watch::Sender<TargetHealth>, Duration)>,
     deregistered: bool,
+    requests: f64,
+    cpu_time: Duration,
     /// By container, where a test has said something of it.
     healths: BTreeMap<String, bool>,
     probes: u64,
@@ -115,6 +122,8 @@ impl SimulatedDriver {
             used_ports: BTreeSet::new(),
             listeners: BTreeMap::new(),
             next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
+            load: Load::default(),
+            loaded_until: None,
             breaches: Vec::new(),
             stopped_in_order: Vec::new(),
             started_in_order: Vec::new(),
@@ -125,6 +134,13 @@ impl SimulatedDriver {
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.world.lock().faults);
+    }
+
+    /// Changes the load from now on.
+    pub fn set_load(&self, load: Load) {
+        let mut state = self.world.lock();
+        state.bear();
+        state.load = load;
     }
 
     /// Tasks that exist.
@@ -381,6 +397,7 @@ impl Sandbox for SimulatedSandbox {
             let chance = state.faults.never_healthy;
             (state.latency(), !state.rng.random_bool(chance))
         };
+        self.world.lock().bear();
         let (health, receiver) = watch::channel(TargetHealth::Initial);
         lock(&self.inner).target = Some((health.clone(), latency));
         tokio::spawn(async move {
@@ -397,7 +414,17 @@ impl Sandbox for SimulatedSandbox {
         Ok(receiver)
     }
 
+    fn usage(&self) -> Usage {
+        let mut state = self.world.lock();
+        state.bear();
+        let inner = lock(&self.inner);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
+        let requests = inner.requests as u64;
+        Usage { cpu_time: inner.cpu_time, requests, memory: state.load.memory, ..Usage::default() }
+    }
+
     fn deregister(&self) -> BoxFuture<'static, ()> {
+        self.world.lock().bear();
         let mut inner = lock(&self.inner);
         inner.deregistered = true;
         let latency = inner.target.as_ref().map_or(Duration::ZERO, |(_, latency)| *latency);

@@ -1,5 +1,6 @@
 //! The command line as typed. Each command has a file of its own here, and one of the same name in `cli` that does it.
 
+mod autoscale;
 mod balance;
 mod cluster;
 mod exec;
@@ -16,6 +17,7 @@ mod workload;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use autoscale::ServiceAutoscale;
 pub(crate) use balance::BalanceArgs;
 pub(crate) use cluster::ClusterCommand;
 pub(crate) use exec::ExecArgs;

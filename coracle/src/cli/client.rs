@@ -17,6 +17,7 @@ use super::{
 };
 
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
+const AUTO_SCALING: &str = "AnyScaleFrontendService";
 const LOGS: &str = "Logs_20140328";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,8 +68,14 @@ impl From<CallError> for Failure {
 
 /// Exceptions that say the request could never have worked, against those about what is there.
 fn is_input_error(code: &str) -> bool {
-    ["ClientException", "InvalidParameterException", "SerializationException", "UnknownOperationException"]
-        .contains(&code)
+    [
+        "ClientException",
+        "InvalidParameterException",
+        "SerializationException",
+        "UnknownOperationException",
+        "ValidationException",
+    ]
+    .contains(&code)
 }
 
 impl Client {
@@ -83,6 +90,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(ECS, operation, input).await
+    }
+
+    /// Calls an operation of Application Auto Scaling.
+    pub(crate) async fn auto_scaling<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(AUTO_SCALING, operation, input).await
     }
 
     /// Calls an operation of CloudWatch Logs.

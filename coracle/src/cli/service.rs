@@ -36,6 +36,7 @@ pub(crate) async fn main(command: ServiceCommand) -> Result<(), Failure> {
             change(&args.cluster, "UpdateService", &input).await
         }
         ServiceCommand::Update(args) => update(args).await,
+        ServiceCommand::Autoscale(args) => super::autoscale::main(args).await,
         ServiceCommand::Delete(args) => {
             let input = json!({ "cluster": args.cluster.cluster, "service": args.name, "force": args.force });
             change(&args.cluster, "DeleteService", &input).await

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
 
-use super::{ClusterArgs, values};
+use super::{ClusterArgs, ServiceAutoscale, values};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
@@ -34,6 +34,11 @@ pub(crate) enum ServiceCommand {
         after_help = "Examples:\n  coracle service update web --task-definition hello:2\n  coracle service update web --force-new-deployment"
     )]
     Update(ServiceUpdate),
+    /// Scale a service by its load, or show how it is scaled
+    #[command(
+        after_help = "Examples:\n  coracle service autoscale web --min 2 --max 20 --cpu 60\n  coracle service autoscale web --min 1 --max 40 --requests 100 --fast\n  coracle service autoscale web"
+    )]
+    Autoscale(ServiceAutoscale),
     /// Delete a service that is scaled to 0, or with --force one that is not
     #[command(after_help = "Examples:\n  coracle service delete web --force")]
     Delete(ServiceDelete),

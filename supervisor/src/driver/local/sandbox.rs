@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use coracle_balancer::{Target, TcpTarget, TcpTargetConfig};
+use coracle_balancer::{Target, TargetMeter, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
     Abi, Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network,
     Output, Stdin, TaskNetwork,
@@ -22,7 +22,7 @@ use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{
-    ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
+    ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Usage,
 };
 use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
@@ -56,6 +56,9 @@ struct State {
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
+    /// What containers used that were started again since.
+    ended: Usage,
+    meter: Option<TargetMeter>,
 }
 
 impl std::fmt::Debug for LocalSandbox {
@@ -230,8 +233,11 @@ impl Sandbox for LocalSandbox {
         let mut state = self.lock();
         state.ports.insert(container.to_owned(), ports);
         // One that is started again takes the place of the one before, for the balancer too.
-        match state.containers.get(container) {
-            Some(current) => current.store(Arc::new(started)),
+        match state.containers.get(container).cloned() {
+            Some(current) => {
+                let before = current.swap(Arc::new(started));
+                state.ended = plus(state.ended, &before);
+            }
             None => {
                 state.containers.insert(container.to_owned(), Arc::new(ArcSwap::from_pointee(started)));
             }
@@ -292,7 +298,9 @@ impl Sandbox for LocalSandbox {
         let target = self.target()?;
         let group = self.driver.targets.group(group);
         let health = group.register(&self.launch.id, target);
-        self.lock().group = Some(group);
+        let mut state = self.lock();
+        state.meter = group.meter(&self.launch.id);
+        state.group = Some(group);
         Ok(health)
     }
 
@@ -302,6 +310,17 @@ impl Sandbox for LocalSandbox {
             Some(group) => group.deregister(&self.launch.id),
             None => std::future::ready(()).boxed(),
         }
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.lock();
+        let mut usage =
+            state.containers.values().fold(state.ended, |usage, container| plus(usage, &container.load()));
+        if let Some(counters) = state.meter.as_ref().map(TargetMeter::counters) {
+            usage.requests = counters.requests;
+            usage.in_flight = counters.in_flight;
+        }
+        usage
     }
 
     async fn release(&self) {
@@ -329,6 +348,17 @@ impl Drop for LocalSandbox {
                 }
             });
         }
+    }
+}
+
+/// `usage` and what one container used.
+fn plus(usage: Usage, container: &Container) -> Usage {
+    let more = container.usage();
+    Usage {
+        cpu_time: usage.cpu_time + more.cpu_time,
+        fuel: usage.fuel + more.fuel,
+        memory: if container.exit().is_some() { usage.memory } else { usage.memory + more.memory },
+        ..usage
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use coracle_balancer::{
     Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
-    TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetState,
+    TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetMeter,
+    TargetState,
 };
 use coracle_runtime::{Container, HandleError};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -119,6 +120,10 @@ impl Group {
             note(health, &target);
         }
         receiver
+    }
+
+    pub(super) fn meter(&self, task: &TaskId) -> Option<TargetMeter> {
+        self.balanced.meter(&TargetId::new(task.as_str()))
     }
 
     pub(super) fn deregister(&self, task: &TaskId) -> BoxFuture<'static, ()> {

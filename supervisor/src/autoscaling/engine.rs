@@ -1,0 +1,426 @@
+//! The loop: looks at every service once a period, at those with fast policies once a tick, and runs scheduled actions when they are due.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::apply::{Reason, clamped, commit_change};
+use super::decision::{Bounds, Capacity, Proposal, Verdict, combine};
+use super::fast::{TICK, Windows};
+use super::sample::{Point, Reserved, Sample, Sampler, SeenTask};
+use super::{alarm, step, target_tracking};
+use crate::clock::Timestamp;
+use crate::error::OperationError;
+use crate::model::alarm::Alarm;
+use crate::model::names::TaskId;
+use crate::model::scaling::{FastMetric, PolicyKind, ScalableTarget, ScalingPolicy, ScalingState};
+use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
+use crate::model::task::LastStatus;
+use crate::model::task_definition::TaskDefinitionId;
+use crate::records::{ServiceKey, decode, encode, keys};
+use crate::store::{Change, Compare, Entry, StoreError, Transaction};
+use crate::supervisor::Shared;
+
+/// The period of metrics: ECS's and ELB's are one minute.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Pause before looking at a store again that failed.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Longest sleep for a scheduled action: the host's clock may be set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Reservations that are remembered.
+const MAX_RESERVATIONS: usize = 4_096;
+
+/// Scales services.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    started: Instant,
+    services: BTreeMap<ServiceKey, Watched>,
+    reserved: HashMap<TaskDefinitionId, Reserved>,
+}
+
+/// A service, and what is remembered of it.
+#[derive(Debug, Default)]
+struct Watched {
+    is_there: bool,
+    target: Option<ScalableTarget>,
+    minutes: Sampler,
+    ticks: Sampler,
+    /// By policy.
+    windows: HashMap<String, Windows>,
+}
+
+impl Watched {
+    fn is_fast(&self) -> bool {
+        self.policies().iter().any(|policy| matches!(policy.kind, PolicyKind::Fast(_)))
+    }
+
+    fn policies(&self) -> &[ScalingPolicy] {
+        self.target.as_ref().map_or(&[], |target| &target.policies)
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, started: Instant::now(), services: BTreeMap::new(), reserved: HashMap::new() }
+    }
+
+    /// Runs until dropped.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(error) = self.keep().await {
+                tracing::error!(%error, "auto scaling cannot use the store");
+                tokio::time::sleep(STORE_RETRY).await;
+            }
+        }
+    }
+
+    async fn keep(&mut self) -> Result<(), OperationError> {
+        let store = Arc::clone(&self.shared.records.store);
+        let mut watch = store.watch(&[keys::SERVICES, keys::SCALABLE_TARGETS]).await?;
+        for watched in self.services.values_mut() {
+            (watched.is_there, watched.target) = (false, None);
+        }
+        for entry in &watch.snapshot {
+            self.see(entry);
+        }
+        self.services.retain(|_, watched| watched.is_there || watched.target.is_some());
+        let orphans: Vec<ServiceKey> = self
+            .services
+            .iter()
+            .filter(|(_, watched)| !watched.is_there)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in orphans {
+            self.gone(&key).await?;
+        }
+        let mut minute = Instant::now() + PERIOD;
+        let mut tick = Instant::now();
+        loop {
+            let has_fast = self.services.values().any(Watched::is_fast);
+            let action = self.run_due_actions().await?;
+            let next = [Some(minute), has_fast.then_some(tick), action].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                change = watch.next() => match change {
+                    Ok(Change::Put(entry)) => self.see(&entry),
+                    Ok(Change::Delete(key, _)) => self.deleted(&key).await?,
+                    Err(_) => return Ok(()),
+                },
+                () = sleep_until(next.unwrap_or(minute)) => {
+                    let now = Instant::now();
+                    if now >= minute {
+                        minute = after(minute, PERIOD, now);
+                        self.each_minute().await?;
+                    }
+                    if has_fast && now >= tick {
+                        tick = after(tick, Duration::from_secs_f64(TICK), now);
+                        self.each_tick().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn see(&mut self, entry: &Entry) {
+        if let Some(key) = keys::parse_service(&entry.key, keys::SERVICES) {
+            self.services.entry(key).or_default().is_there = true;
+        } else if let Some(key) = keys::parse_service(&entry.key, keys::SCALABLE_TARGETS) {
+            match decode::<ScalableTarget>(entry) {
+                Ok(target) => {
+                    let watched = self.services.entry(key).or_default();
+                    watched.windows.retain(|id, _| target.policies.iter().any(|policy| policy.id == *id));
+                    watched.target = Some(target);
+                }
+                Err(error) => tracing::error!(%error, "auto scaling skips a record"),
+            }
+        }
+    }
+
+    async fn deleted(&mut self, key: &str) -> Result<(), OperationError> {
+        if let Some(key) = keys::parse_service(key, keys::SERVICES) {
+            self.gone(&key).await?;
+        } else if let Some(key) = keys::parse_service(key, keys::SCALABLE_TARGETS)
+            && let Some(watched) = self.services.get_mut(&key)
+        {
+            watched.target = None;
+            watched.windows.clear();
+        }
+        Ok(())
+    }
+
+    /// A service is gone: so is its scalable target.
+    async fn gone(&mut self, key: &ServiceKey) -> Result<(), OperationError> {
+        self.services.remove(key);
+        self.shared.metrics.forget(key);
+        let forget = Transaction::new()
+            .when(Compare::Absent(keys::service(key)))
+            .when(Compare::Exists(keys::scalable_target(key)))
+            .delete(keys::scalable_target(key))
+            .delete(keys::scaling_state(key));
+        // Without a target there is nothing to forget.
+        self.shared.records.commit(forget).await?;
+        Ok(())
+    }
+
+    /// The time on a clock that only grows.
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    async fn each_minute(&mut self) -> Result<(), OperationError> {
+        let alarms: Vec<Alarm> = self.shared.records.list(keys::ALARMS).await?;
+        let keys: Vec<ServiceKey> = self.services.keys().cloned().collect();
+        for key in keys {
+            let tasks = self.running(&key).await?;
+            let now = self.seconds();
+            let Some(watched) = self.services.get_mut(&key) else { continue };
+            let sample = watched.minutes.sample(now, &tasks);
+            let point = Point::of(self.shared.now(), PERIOD.as_secs_f64(), &sample);
+            self.shared.metrics.push(&key, point);
+            let points = self.shared.metrics.points(&key);
+            self.decide(&key, |policy, capacity| match &policy.kind {
+                PolicyKind::TargetTracking(tracking) => {
+                    let values: Vec<_> = points.iter().map(|point| point.value(tracking.metric)).collect();
+                    Some(target_tracking::decide(tracking, &values, capacity))
+                }
+                PolicyKind::Step(stepped) => {
+                    let breach = alarms
+                        .iter()
+                        .filter(|alarm| alarm.actions_enabled && names(alarm, policy))
+                        .find_map(|alarm| {
+                            let values: Vec<_> =
+                                points.iter().map(|point| point.value(alarm.metric)).collect();
+                            alarm::breach(alarm, &values)
+                        });
+                    Some(step::decide(stepped, breach.as_ref(), capacity))
+                }
+                PolicyKind::Fast(_) => None,
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn each_tick(&mut self) -> Result<(), OperationError> {
+        let fast: Vec<ServiceKey> = self
+            .services
+            .iter()
+            .filter(|(_, watched)| watched.is_fast())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in fast {
+            let tasks = self.running(&key).await?;
+            let now = self.seconds();
+            let Some(watched) = self.services.get_mut(&key) else { continue };
+            let sample = watched.ticks.sample(now, &tasks);
+            let mut windows = std::mem::take(&mut watched.windows);
+            self.decide(&key, |policy, capacity| match &policy.kind {
+                PolicyKind::Fast(tracking) => {
+                    let windows = windows.entry(policy.id.clone()).or_default();
+                    if let Some(load) = load(tracking.metric, &sample) {
+                        windows.observe(now, load);
+                    }
+                    Some(windows.decide(tracking, now, capacity.current))
+                }
+                PolicyKind::TargetTracking(_) | PolicyKind::Step(_) => None,
+            })
+            .await?;
+            if let Some(watched) = self.services.get_mut(&key) {
+                watched.windows = windows;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the policies that `verdict` answers for, and does what they come to. A policy of the other pace has no say: a service is to have policies of one.
+    async fn decide(
+        &mut self,
+        key: &ServiceKey,
+        mut verdict: impl FnMut(&ScalingPolicy, &Capacity) -> Option<Verdict>,
+    ) -> Result<(), OperationError> {
+        let Some(target) = self.services.get(key).and_then(|watched| watched.target.as_ref()) else {
+            return Ok(());
+        };
+        let Some(found) = self.shared.records.service(key).await? else { return Ok(()) };
+        if found.value.status != ServiceStatus::Active {
+            return Ok(());
+        }
+        let state = self.shared.records.get::<ScalingState>(&keys::scaling_state(key)).await?;
+        let state = state.map(|found| found.value).unwrap_or_default();
+        let now = self.shared.now();
+        let seconds = |at: Timestamp| now.since(at).as_secs_f64();
+        let current = found.value.desired_count;
+        if current == 0 {
+            // AWS: a count of 0 stays until somebody changes it by hand or by schedule: nothing can be measured.
+            return Ok(());
+        }
+        let capacity = Capacity {
+            current,
+            since_out: state.last_out.map(|change| (seconds(change.at), change.from)),
+            since_in: state.last_in.map(|change| seconds(change.at)),
+        };
+        let asked: Vec<(&ScalingPolicy, Verdict)> =
+            target.policies.iter().filter_map(|policy| Some((policy, verdict(policy, &capacity)?))).collect();
+        let verdicts: Vec<Verdict> = asked.iter().map(|(_, verdict)| verdict.clone()).collect();
+        let bounds = Bounds {
+            min: target.min_capacity,
+            max: target.max_capacity,
+            suspended: target.suspended,
+            deploying: is_deploying(&found.value),
+        };
+        let Some((count, decided)) = combine(&verdicts, current, bounds) else { return Ok(()) };
+        let (policy, _) = asked[decided];
+        let side = if matches!(verdicts[decided].proposal, Proposal::In(_)) { "Low" } else { "High" };
+        let resource = format!("service/{}/{}", key.cluster, key.name);
+        let reason = Reason {
+            cause: format!(
+                "monitor alarm TargetTracking-{resource}-Alarm{side}-{} in state ALARM triggered policy {}",
+                policy.id, policy.name
+            ),
+            details: verdicts
+                .iter()
+                .zip(&asked)
+                .map(|(verdict, (policy, _))| format!("{}: {}", policy.name, verdict.trace))
+                .collect::<Vec<_>>()
+                .join("; "),
+        };
+        tracing::info!(service = %key.name, from = current, to = count, details = reason.details, "scaling");
+        commit_change(&self.shared, key, found, count, reason, Transaction::new()).await?;
+        Ok(())
+    }
+
+    /// Runs the scheduled actions that are due, and says when to look again. What was missed while nobody ran is made up for once.
+    async fn run_due_actions(&mut self) -> Result<Option<Instant>, OperationError> {
+        let now = self.shared.now();
+        let mut next: Option<f64> = None;
+        let mut due = Vec::new();
+        for (key, watched) in &self.services {
+            for (name, action) in watched.target.iter().flat_map(|target| &target.actions) {
+                let begin = action.start_at.filter(|at| *at > action.done_until).unwrap_or(action.done_until);
+                let origin = action.start_at.unwrap_or(action.created_at);
+                let Some(at) = action.schedule.next(begin, origin) else { continue };
+                if action.end_at.is_some_and(|end| at > end) {
+                    continue;
+                }
+                if at <= now {
+                    due.push((key.clone(), name.clone()));
+                } else {
+                    let wait = at.since(now).as_secs_f64();
+                    next = Some(next.map_or(wait, |next| next.min(wait)));
+                }
+            }
+        }
+        for (key, name) in due {
+            self.run_action(&key, &name, now).await?;
+            next = Some(0.0);
+        }
+        Ok(next.map(|wait| {
+            // A millisecond is the clock's resolution: never look before it has passed.
+            Instant::now() + Duration::from_secs_f64(wait + 0.001).min(LONGEST_SLEEP)
+        }))
+    }
+
+    async fn run_action(
+        &mut self,
+        key: &ServiceKey,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(), OperationError> {
+        let target_key = keys::scalable_target(key);
+        let Some(found) = self.shared.records.get::<ScalableTarget>(&target_key).await? else {
+            return Ok(());
+        };
+        let mut target = found.value;
+        let Some(action) = target.actions.get_mut(name) else { return Ok(()) };
+        action.done_until = now;
+        let (min, max) = (action.min_capacity, action.max_capacity);
+        let expression = action.schedule.expression().to_owned();
+        let suspended = target.suspended.scheduled_scaling_suspended;
+        if !suspended {
+            // The bound that is given wins; the other one makes room.
+            target.min_capacity = min.unwrap_or_else(|| target.min_capacity.min(max.unwrap_or(u32::MAX)));
+            target.max_capacity = max.unwrap_or(target.max_capacity).max(target.min_capacity);
+        }
+        let transaction = Transaction::new()
+            .when(Compare::Revision(target_key.clone(), found.revision))
+            .put(target_key, encode(&target));
+        let reason = Reason {
+            cause: format!(
+                "scheduled action {name} ({expression}) set minimum capacity to {} and maximum capacity to {}",
+                target.min_capacity, target.max_capacity
+            ),
+            details: String::new(),
+        };
+        let service = self.shared.records.service(key).await?;
+        let done = match service {
+            Some(service) if !suspended => {
+                let to = clamped(&target, service.value.desired_count);
+                commit_change(&self.shared, key, service, to, reason, transaction).await?
+            }
+            _ => {
+                let outcome = self.shared.records.commit(transaction).await?;
+                matches!(outcome, crate::store::Outcome::Committed(_))
+            }
+        };
+        if done && let Some(watched) = self.services.get_mut(key) {
+            watched.target = Some(target);
+        }
+        Ok(())
+    }
+
+    /// The tasks of a service that run here.
+    async fn running(&mut self, key: &ServiceKey) -> Result<Vec<SeenTask>, StoreError> {
+        let now = self.shared.now();
+        let mut running = Vec::new();
+        for task in self.shared.records.service_tasks(key).await? {
+            if task.status.last_status != LastStatus::Running {
+                continue;
+            }
+            let id: TaskId = task.record.id.clone();
+            let Some(sandbox) = self.shared.sessions.sandbox(&id) else { continue };
+            let Some(reserved) = self.reserved(&task.record.task_definition).await? else { continue };
+            let running_for = task.status.started_at.map_or(0.0, |at| now.since(at).as_secs_f64());
+            running.push(SeenTask { id, usage: sandbox.usage(), reserved, running_for });
+        }
+        Ok(running)
+    }
+
+    async fn reserved(&mut self, id: &TaskDefinitionId) -> Result<Option<Reserved>, StoreError> {
+        if let Some(reserved) = self.reserved.get(id) {
+            return Ok(Some(*reserved));
+        }
+        let Some(definition) = self.shared.records.task_definition(id).await? else { return Ok(None) };
+        let reserved = Reserved::of(&definition);
+        if self.reserved.len() >= MAX_RESERVATIONS {
+            self.reserved.clear();
+        }
+        self.reserved.insert(id.clone(), reserved);
+        Ok(Some(reserved))
+    }
+}
+
+/// The next beat after `beat`: those that were missed are not made up for.
+fn after(beat: Instant, every: Duration, now: Instant) -> Instant {
+    let next = beat + every;
+    if next > now { next } else { now + every }
+}
+
+fn load(metric: FastMetric, sample: &Sample) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "requests at a time")]
+    match metric {
+        FastMetric::RequestsPerSecond => sample.requests_per_second,
+        FastMetric::Concurrency => (sample.tasks > 0).then_some(sample.in_flight as f64),
+        FastMetric::Cpu => sample.cpu.map(|cpu| cpu * f64::from(sample.tasks)),
+    }
+}
+
+fn names(alarm: &Alarm, policy: &ScalingPolicy) -> bool {
+    alarm.actions.iter().any(|arn| arn.contains(&policy.id))
+}
+
+fn is_deploying(service: &ServiceRecord) -> bool {
+    service.deployments.len() > 1 || service.primary().rollout_state == RolloutState::InProgress
+}
