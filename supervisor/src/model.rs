@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod cluster;
+pub mod deployment;
 pub mod environment_file;
 pub mod health_check;
 pub mod labels;
