@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::names::{ClusterName, ServiceName, quoted};
+pub use super::deployment::{DeploymentConfiguration, DeploymentLimits};
+use super::names::{ClusterName, ServiceName};
 use super::publication::Publication;
 use super::tags::Tag;
 use super::task_definition::TaskDefinitionId;
 use crate::clock::Timestamp;
-use crate::error::OperationError;
 
 /// Most tasks that a service may want: ECS's quota "Tasks per service".
 pub const MAX_DESIRED_COUNT: u32 = 5_000;
@@ -85,125 +85,6 @@ pub enum RolloutState {
     Completed,
     /// Given up.
     Failed,
-}
-
-/// How deployments of a service go. What says nothing of limits is kept and given back.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[expect(
-    missing_docs,
-    reason = "the fields are ECS's own: its API reference documents them under these names"
-)]
-pub struct DeploymentConfiguration {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub minimum_healthy_percent: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maximum_percent: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strategy: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deployment_circuit_breaker: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alarms: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bake_time_in_minutes: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifecycle_hooks: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub linear_configuration: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub canary_configuration: Option<Value>,
-}
-
-/// Widest `maximumPercent`: more would let one deployment start more tasks than a service may have.
-const MAX_MAXIMUM_PERCENT: i64 = 1000;
-
-impl DeploymentConfiguration {
-    /// Checks a request's configuration over `self`, the one so far, and fills in what neither says.
-    pub(crate) fn updated(&self, request: Option<Self>) -> Result<Self, OperationError> {
-        let request = request.unwrap_or_default();
-        if let Some(strategy) = request.strategy.as_deref().filter(|strategy| *strategy != "ROLLING") {
-            return Err(OperationError::invalid(format!(
-                "deploymentConfiguration.strategy {} is not supported yet: use ROLLING.",
-                quoted(strategy)
-            )));
-        }
-        let defaults = DeploymentLimits::default();
-        let minimum = request.minimum_healthy_percent.or(self.minimum_healthy_percent);
-        let minimum = minimum.unwrap_or_else(|| defaults.minimum_healthy_percent.into());
-        let maximum = request.maximum_percent.or(self.maximum_percent);
-        let maximum = maximum.unwrap_or_else(|| defaults.maximum_percent.into());
-        if !(0..=100).contains(&minimum) {
-            return Err(OperationError::invalid(format!(
-                "minimumHealthyPercent must be 0 to 100, not {minimum}."
-            )));
-        }
-        if !(100..=MAX_MAXIMUM_PERCENT).contains(&maximum) {
-            return Err(OperationError::invalid(format!(
-                "maximumPercent must be 100 to {MAX_MAXIMUM_PERCENT}, not {maximum}."
-            )));
-        }
-        if minimum == 100 && maximum == 100 {
-            return Err(OperationError::invalid(
-                "Both maximumPercent and minimumHealthyPercent cannot be 100 as this will block deployments.",
-            ));
-        }
-        Ok(Self {
-            minimum_healthy_percent: Some(minimum),
-            maximum_percent: Some(maximum),
-            strategy: request.strategy.or_else(|| self.strategy.clone()),
-            deployment_circuit_breaker: request
-                .deployment_circuit_breaker
-                .or_else(|| self.deployment_circuit_breaker.clone()),
-            alarms: request.alarms.or_else(|| self.alarms.clone()),
-            bake_time_in_minutes: request.bake_time_in_minutes.or_else(|| self.bake_time_in_minutes.clone()),
-            lifecycle_hooks: request.lifecycle_hooks.or_else(|| self.lifecycle_hooks.clone()),
-            linear_configuration: request.linear_configuration.or_else(|| self.linear_configuration.clone()),
-            canary_configuration: request.canary_configuration.or_else(|| self.canary_configuration.clone()),
-        })
-    }
-
-    /// The limits of a checked configuration.
-    pub fn limits(&self) -> DeploymentLimits {
-        let defaults = DeploymentLimits::default();
-        let percent = |value: Option<i64>, default| {
-            value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default)
-        };
-        DeploymentLimits {
-            minimum_healthy_percent: percent(self.minimum_healthy_percent, defaults.minimum_healthy_percent),
-            maximum_percent: percent(self.maximum_percent, defaults.maximum_percent),
-        }
-    }
-}
-
-/// How many tasks a rolling deployment may have, in percent of the desired count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeploymentLimits {
-    /// At least so many healthy, rounded up.
-    pub minimum_healthy_percent: u32,
-    /// At most so many in all, rounded down.
-    pub maximum_percent: u32,
-}
-
-impl Default for DeploymentLimits {
-    /// ECS's for REPLICA services.
-    fn default() -> Self {
-        Self { minimum_healthy_percent: 100, maximum_percent: 200 }
-    }
-}
-
-impl DeploymentLimits {
-    /// Fewest healthy tasks.
-    pub fn minimum(self, desired: u32) -> u32 {
-        let exact = u64::from(desired) * u64::from(self.minimum_healthy_percent);
-        u32::try_from(exact.div_ceil(100)).unwrap_or(u32::MAX)
-    }
-
-    /// Most tasks.
-    pub fn maximum(self, desired: u32) -> u32 {
-        let exact = u64::from(desired) * u64::from(self.maximum_percent);
-        u32::try_from(exact / 100).unwrap_or(u32::MAX)
-    }
 }
 
 /// A service's life.

@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::{Failure, fields};
 use crate::driver::PublishError;
 use crate::error::OperationError;
+use crate::model::deployment::DeploymentStrategy;
 use crate::model::names::{ServiceName, quoted};
 use crate::model::publication::Publication;
 use crate::model::service::{
-    DeploymentConfiguration, DeploymentRecord, LaunchType, LoadBalancer, MAX_DESIRED_COUNT,
+    DeploymentConfiguration, DeploymentLimits, DeploymentRecord, LaunchType, LoadBalancer, MAX_DESIRED_COUNT,
     MAX_GRACE_PERIOD_SECONDS, PropagateTags, RolloutState, Service, ServiceRecord, ServiceStatus,
     StoredServiceFields,
 };
@@ -263,6 +264,7 @@ impl Supervisor {
         let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
+        refuse_strategy(request.deployment_configuration.as_ref())?;
         self.records().cluster(&key.cluster).await?;
         let definition = match &request.task_definition {
             None => None,
@@ -284,8 +286,9 @@ impl Supervisor {
             if record.status != ServiceStatus::Active {
                 return Err(OperationError::ServiceNotActive);
             }
-            record.deployment_configuration =
-                record.deployment_configuration.updated(request.deployment_configuration.clone())?;
+            record.deployment_configuration = record
+                .deployment_configuration
+                .updated(request.deployment_configuration.clone(), DeploymentLimits::default())?;
             record.desired_count = desired.unwrap_or(record.desired_count);
             record.health_check_grace_period_seconds =
                 grace.unwrap_or(record.health_check_grace_period_seconds);
@@ -361,6 +364,7 @@ impl Supervisor {
         tags::validate(&request.tags)?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
+        refuse_strategy(request.deployment_configuration.as_ref())?;
         if let Some(strategy) =
             request.scheduling_strategy.as_deref().filter(|strategy| *strategy != "REPLICA")
         {
@@ -381,7 +385,7 @@ impl Supervisor {
             created_at: self.now(),
             launch_type: request.launch_type.unwrap_or_default(),
             deployment_configuration: DeploymentConfiguration::default()
-                .updated(request.deployment_configuration)?,
+                .updated(request.deployment_configuration, DeploymentLimits::default())?,
             health_check_grace_period_seconds: grace.unwrap_or(0),
             deployments: Vec::new(),
             publication: Publication::parse(&request.tags)?,
@@ -454,6 +458,16 @@ fn parse_grace_period(seconds: i64) -> Result<u32, OperationError> {
             "healthCheckGracePeriodSeconds must be 0 to {MAX_GRACE_PERIOD_SECONDS}, not {seconds}."
         ))
     })
+}
+
+fn refuse_strategy(configuration: Option<&DeploymentConfiguration>) -> Result<(), OperationError> {
+    match configuration.and_then(|configuration| configuration.strategy) {
+        None | Some(DeploymentStrategy::Rolling) => Ok(()),
+        Some(strategy) => Err(OperationError::invalid(format!(
+            "deploymentConfiguration.strategy {} is not supported yet: use ROLLING.",
+            strategy.as_str()
+        ))),
+    }
 }
 
 fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(), OperationError> {
