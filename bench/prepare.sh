@@ -14,8 +14,9 @@ need python3 python3
 
 scripts/guests.sh
 # Optimised as what users are given, as the peer is by `cargo install`. The first time takes some ten minutes.
-cargo build --quiet --profile dist --locked --package coracle
-export CORACLE=$CARGO_TARGET_DIR/dist/coracle
+# With CORACLE set a binary that is there already is measured.
+[ -n "${CORACLE:-}" ] || cargo build --quiet --profile dist --locked --package coracle
+export CORACLE=${CORACLE:-$CARGO_TARGET_DIR/dist/coracle}
 export GUESTS=$CARGO_TARGET_DIR/guests
 export BENCH_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/coracle
 
