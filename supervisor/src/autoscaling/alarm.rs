@@ -22,20 +22,23 @@ pub(super) fn breach(alarm: &Alarm, points: &[Option<f64>]) -> Option<Breach> {
     };
     let breaching = values.iter().filter(|value| wrong(value)).count();
     (points.len() >= minutes * alarm.evaluation_periods && breaching >= alarm.datapoints_to_alarm)
-        .then_some(Breach { points: values, threshold: alarm.threshold })
+        .then_some(Breach { alarm: alarm.name.clone(), points: values, threshold: alarm.threshold })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::alarm::Statistic;
+    use crate::model::names::{ClusterName, ServiceName};
     use crate::model::scaling::Metric;
 
     fn alarm(evaluation_periods: usize, datapoints_to_alarm: usize) -> Alarm {
         Alarm {
             name: "high".to_owned(),
             metric: Metric::Cpu,
-            resource: "service/default/web".to_owned(),
+            description: None,
+            cluster: ClusterName::parse("default").unwrap(),
+            service: ServiceName::parse("web").unwrap(),
             comparison: Comparison::GreaterThanOrEqualToThreshold,
             threshold: 50.0,
             period: 60,

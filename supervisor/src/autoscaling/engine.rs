@@ -41,6 +41,19 @@ pub(crate) struct Engine {
     reserved: HashMap<TaskDefinitionId, Reserved>,
 }
 
+/// What one policy would do, and the alarm that says so; `None` is the policy's own.
+#[derive(Clone, Debug)]
+struct Opinion {
+    verdict: Verdict,
+    alarm: Option<String>,
+}
+
+impl Opinion {
+    fn of(verdict: Verdict) -> Self {
+        Self { verdict, alarm: None }
+    }
+}
+
 /// A service, and what is remembered of it.
 #[derive(Debug, Default)]
 struct Watched {
@@ -173,29 +186,33 @@ impl Engine {
     async fn each_minute(&mut self) -> Result<(), OperationError> {
         let alarms: Vec<Alarm> = self.shared.records.list(keys::ALARMS).await?;
         let keys: Vec<ServiceKey> = self.services.keys().cloned().collect();
-        for key in keys {
-            let tasks = self.running(&key).await?;
+        // All are measured before anything is decided: an alarm may look at one service and raise the policy of another.
+        for key in &keys {
+            let tasks = self.running(key).await?;
             let now = self.seconds();
-            let Some(watched) = self.services.get_mut(&key) else { continue };
+            let Some(watched) = self.services.get_mut(key) else { continue };
             let sample = watched.minutes.sample(now, &tasks);
-            let point = Point::of(self.shared.now(), PERIOD.as_secs_f64(), &sample);
-            self.shared.metrics.push(&key, point);
-            let points = self.shared.metrics.points(&key);
-            self.decide(&key, |policy, capacity| match &policy.kind {
+            self.shared.metrics.push(key, Point::of(self.shared.now(), PERIOD.as_secs_f64(), &sample));
+        }
+        let shared = Arc::clone(&self.shared);
+        let series = |key: &ServiceKey, metric| -> Vec<Option<f64>> {
+            shared.metrics.points(key).iter().map(|point| point.value(metric)).collect()
+        };
+        for key in &keys {
+            self.decide(key, |policy, capacity| match &policy.kind {
                 PolicyKind::TargetTracking(tracking) => {
-                    let values: Vec<_> = points.iter().map(|point| point.value(tracking.metric)).collect();
-                    Some(target_tracking::decide(tracking, &values, capacity))
+                    let values = series(key, tracking.metric);
+                    Some(Opinion::of(target_tracking::decide(tracking, &values, capacity)))
                 }
                 PolicyKind::Step(stepped) => {
-                    let breach = alarms
-                        .iter()
-                        .filter(|alarm| alarm.actions_enabled && names(alarm, policy))
-                        .find_map(|alarm| {
-                            let values: Vec<_> =
-                                points.iter().map(|point| point.value(alarm.metric)).collect();
-                            alarm::breach(alarm, &values)
-                        });
-                    Some(step::decide(stepped, breach.as_ref(), capacity))
+                    let raises = |alarm: &&Alarm| alarm.actions_enabled && names(alarm, policy);
+                    let breach = alarms.iter().filter(raises).find_map(|alarm| {
+                        let measured =
+                            ServiceKey { cluster: alarm.cluster.clone(), name: alarm.service.clone() };
+                        alarm::breach(alarm, &series(&measured, alarm.metric))
+                    });
+                    let verdict = step::decide(stepped, breach.as_ref(), capacity);
+                    Some(Opinion { verdict, alarm: breach.map(|breach| breach.alarm) })
                 }
                 PolicyKind::Fast(_) => None,
             })
@@ -223,7 +240,7 @@ impl Engine {
                     if let Some(load) = load(tracking.metric, &sample) {
                         windows.observe(now, load);
                     }
-                    Some(windows.decide(tracking, now, capacity.current))
+                    Some(Opinion::of(windows.decide(tracking, now, capacity.current)))
                 }
                 PolicyKind::TargetTracking(_) | PolicyKind::Step(_) => None,
             })
@@ -235,11 +252,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks the policies that `verdict` answers for, and does what they come to. A policy of the other pace has no say: a service is to have policies of one.
+    /// Asks the policies that `opinion` answers for, and does what they come to. A policy of the other pace has no say: a service is to have policies of one.
     async fn decide(
         &mut self,
         key: &ServiceKey,
-        mut verdict: impl FnMut(&ScalingPolicy, &Capacity) -> Option<Verdict>,
+        mut opinion: impl FnMut(&ScalingPolicy, &Capacity) -> Option<Opinion>,
     ) -> Result<(), OperationError> {
         let Some(target) = self.services.get(key).and_then(|watched| watched.target.as_ref()) else {
             return Ok(());
@@ -262,9 +279,9 @@ impl Engine {
             since_out: state.last_out.map(|change| (seconds(change.at), change.from)),
             since_in: state.last_in.map(|change| seconds(change.at)),
         };
-        let asked: Vec<(&ScalingPolicy, Verdict)> =
-            target.policies.iter().filter_map(|policy| Some((policy, verdict(policy, &capacity)?))).collect();
-        let verdicts: Vec<Verdict> = asked.iter().map(|(_, verdict)| verdict.clone()).collect();
+        let asked: Vec<(&ScalingPolicy, Opinion)> =
+            target.policies.iter().filter_map(|policy| Some((policy, opinion(policy, &capacity)?))).collect();
+        let verdicts: Vec<Verdict> = asked.iter().map(|(_, opinion)| opinion.verdict.clone()).collect();
         let bounds = Bounds {
             min: target.min_capacity,
             max: target.max_capacity,
@@ -272,18 +289,16 @@ impl Engine {
             deploying: is_deploying(&found.value),
         };
         let Some((count, decided)) = combine(&verdicts, current, bounds) else { return Ok(()) };
-        let (policy, _) = asked[decided];
-        let side = if matches!(verdicts[decided].proposal, Proposal::In(_)) { "Low" } else { "High" };
-        let resource = format!("service/{}/{}", key.cluster, key.name);
+        let (policy, opinion) = &asked[decided];
+        let alarm = opinion.alarm.clone().unwrap_or_else(|| {
+            let side = if matches!(opinion.verdict.proposal, Proposal::In(_)) { "Low" } else { "High" };
+            format!("TargetTracking-service/{}/{}-Alarm{side}-{}", key.cluster, key.name, policy.id)
+        });
         let reason = Reason {
-            cause: format!(
-                "monitor alarm TargetTracking-{resource}-Alarm{side}-{} in state ALARM triggered policy {}",
-                policy.id, policy.name
-            ),
-            details: verdicts
+            cause: format!("monitor alarm {alarm} in state ALARM triggered policy {}", policy.name),
+            details: asked
                 .iter()
-                .zip(&asked)
-                .map(|(verdict, (policy, _))| format!("{}: {}", policy.name, verdict.trace))
+                .map(|(policy, opinion)| format!("{}: {}", policy.name, opinion.verdict.trace))
                 .collect::<Vec<_>>()
                 .join("; "),
         };

@@ -64,7 +64,7 @@ impl Windows {
         }
         let (wanted, mood) = match self.panic {
             Some((_, most)) => (most.max(hurried_count), "panic"),
-            None => (stable_count.max(self.least(current)), "stable"),
+            None => (stable_count.max(least(current)), "stable"),
         };
         let trace = format!(
             "{mood}; load {hurried:.3} over {PANIC_WINDOW} s = {hurried_count} tasks, {stable:.3} over {STABLE_WINDOW} s = {stable_count}; target {}, current {current}, wanted {wanted}",
@@ -83,11 +83,11 @@ impl Windows {
     fn is_full(&self, at: f64) -> bool {
         self.loads.front().is_some_and(|(then, _)| at - then >= STABLE_WINDOW - 2.0 * TICK)
     }
+}
 
-    #[expect(clippy::unused_self, reason = "belongs to the decision")]
-    fn least(&self, current: u32) -> u32 {
-        whole((f64::from(current) / MAX_SCALE_IN_RATE).floor())
-    }
+/// What one scale-in leaves of so many tasks.
+fn least(current: u32) -> u32 {
+    whole((f64::from(current) / MAX_SCALE_IN_RATE).floor())
 }
 
 #[cfg(test)]

@@ -91,8 +91,8 @@ impl Sampler {
             reserved += task.reserved.vcpus * lived;
             requests += task.usage.requests.saturating_sub(base.requests);
             if let Some(limit) = task.reserved.memory {
-                memory += bytes(task.usage.memory);
-                memory_reserved += bytes(limit);
+                memory += float(task.usage.memory);
+                memory_reserved += float(limit);
             }
             sample.in_flight += task.usage.in_flight;
             sample.tasks += 1;
@@ -103,14 +103,14 @@ impl Sampler {
         {
             sample.cpu = (reserved > 0.0).then(|| 100.0 * used / reserved);
             sample.memory = (memory_reserved > 0.0).then(|| 100.0 * memory / memory_reserved);
-            sample.requests_per_second = Some(bytes(requests) / since);
+            sample.requests_per_second = Some(float(requests) / since);
         }
         sample
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53 bytes, or requests")]
-fn bytes(count: u64) -> f64 {
+fn float(count: u64) -> f64 {
     count as f64
 }
 

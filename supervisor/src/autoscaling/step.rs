@@ -7,6 +7,8 @@ use crate::model::scaling::{AdjustmentType, Aggregation, Step, StepScaling};
 /// An alarm that is raised: its metric's last values and its threshold.
 #[derive(Clone, Debug)]
 pub(super) struct Breach {
+    /// Its name.
+    pub(super) alarm: String,
     pub(super) points: Vec<f64>,
     pub(super) threshold: f64,
 }
@@ -99,7 +101,12 @@ mod tests {
     }
 
     fn proposal(policy: &StepScaling, metric: f64, capacity: &Capacity) -> Proposal {
-        decide(policy, Some(&Breach { points: vec![metric], threshold: 50.0 }), capacity).proposal
+        decide(
+            policy,
+            Some(&Breach { alarm: "busy".to_owned(), points: vec![metric], threshold: 50.0 }),
+            capacity,
+        )
+        .proposal
     }
 
     /// Application Auto Scaling's own example of the user guide: threshold 50, +0 % below 10, +10 % to 20, +30 % above.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names::{ClusterName, ServiceName};
 use super::scaling::Metric;
 
 /// Most alarms.
@@ -13,10 +14,14 @@ pub const MAX_ALARMS: usize = 5_000;
 pub struct Alarm {
     /// Unique.
     pub name: String,
+    /// Given back as it came.
+    pub description: Option<String>,
     /// What is measured.
     pub metric: Metric,
-    /// `service/<cluster>/<service>`.
-    pub resource: String,
+    /// The cluster of the service that is measured.
+    pub cluster: ClusterName,
+    /// The service that is measured.
+    pub service: ServiceName,
     /// Which side of the threshold is wrong.
     pub comparison: Comparison,
     /// The threshold.

@@ -7,10 +7,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::autoscaling::parse_resource;
 use crate::error::OperationError;
 use crate::model::alarm::{Alarm, Comparison, MAX_ALARMS, Statistic};
-use crate::model::names::quoted;
+use crate::model::names::{ClusterName, ServiceName, quoted};
 use crate::model::scaling::Metric;
 use crate::records::{encode, keys};
 use crate::store::Transaction;
@@ -18,6 +17,8 @@ use crate::supervisor::Supervisor;
 
 /// CloudWatch: "AlarmActions: Maximum number of 5 items".
 const MAX_ACTIONS: usize = 5;
+/// CloudWatch: "AlarmDescription: ... Maximum length of 1024".
+const MAX_DESCRIPTION: usize = 1_024;
 /// A service's metrics are kept for an hour.
 const MAX_SECONDS: u32 = 3_600;
 
@@ -142,8 +143,7 @@ fn parse(request: PutMetricAlarmRequest) -> Result<Alarm, OperationError> {
     let (Some(cluster), Some(service)) = (dimension("ClusterName"), dimension("ServiceName")) else {
         return Err(OperationError::invalid("Dimensions must name a ClusterName and a ServiceName."));
     };
-    let resource = format!("service/{cluster}/{service}");
-    parse_resource(&resource)?;
+    let (cluster, service) = (ClusterName::parse(cluster)?, ServiceName::parse(service)?);
     let (period, periods) = (request.period, request.evaluation_periods);
     if period == 0 || !period.is_multiple_of(60) {
         return refuse("Period", "a multiple of 60", &period);
@@ -158,13 +158,19 @@ fn parse(request: PutMetricAlarmRequest) -> Result<Alarm, OperationError> {
     if !request.threshold.is_finite() {
         return refuse("Threshold", "a number", &request.threshold);
     }
+    let length = request.alarm_description.as_ref().map_or(0, |text| text.chars().count());
+    if length > MAX_DESCRIPTION {
+        return refuse("AlarmDescription", "at most 1024 characters", &length);
+    }
     if request.alarm_actions.len() > MAX_ACTIONS {
         return refuse("AlarmActions", "at most 5", &request.alarm_actions.len());
     }
     Ok(Alarm {
         name: request.alarm_name,
+        description: request.alarm_description,
         metric,
-        resource,
+        cluster,
+        service,
         comparison: request.comparison_operator,
         threshold: request.threshold,
         period,
@@ -182,10 +188,9 @@ fn described(alarm: &Alarm) -> Value {
         Metric::Memory => ("AWS/ECS", "MemoryUtilization"),
         Metric::Requests => ("AWS/ApplicationELB", "RequestCountPerTarget"),
     };
-    let mut parts = alarm.resource.split('/').skip(1);
-    let dimensions = ["ClusterName", "ServiceName"]
-        .map(|name| json!({ "Name": name, "Value": parts.next().unwrap_or_default() }));
-    json!({
+    let dimensions = [("ClusterName", alarm.cluster.as_str()), ("ServiceName", alarm.service.as_str())]
+        .map(|(name, value)| json!({ "Name": name, "Value": value }));
+    let mut described = json!({
         "AlarmName": alarm.name,
         "Namespace": namespace,
         "MetricName": metric,
@@ -198,5 +203,9 @@ fn described(alarm: &Alarm) -> Value {
         "Statistic": alarm.statistic,
         "AlarmActions": alarm.actions,
         "ActionsEnabled": alarm.actions_enabled,
-    })
+    });
+    if let Some(description) = &alarm.description {
+        described["AlarmDescription"] = json!(description);
+    }
+    described
 }

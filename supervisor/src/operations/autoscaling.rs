@@ -41,6 +41,12 @@ pub struct ScalableResource {
 }
 
 impl ScalableResource {
+    /// As a request names it; [`key`](Self::key) checks it. (Requests have the three fields themselves: serde cannot refuse unknown fields beside
+    /// a flattened struct.)
+    fn named(service_namespace: String, resource_id: String, scalable_dimension: String) -> Self {
+        Self { service_namespace, resource_id, scalable_dimension }
+    }
+
     /// Of a service.
     pub fn of(cluster: &str, service: &str) -> Self {
         Self {
@@ -70,7 +76,7 @@ impl ScalableResource {
 }
 
 /// A resource's cluster and service.
-pub(super) fn parse_resource(resource: &str) -> Result<ServiceKey, OperationError> {
+fn parse_resource(resource: &str) -> Result<ServiceKey, OperationError> {
     let mut parts = resource.split('/');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some("service"), Some(cluster), Some(service), None) => {

@@ -132,10 +132,9 @@ async fn nothing_scales_in_during_a_deployment_or_while_it_is_suspended() {
     assert_eq!(desired(&world).await, 8, "deploying");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_step_policy_acts_when_its_alarm_is_raised() {
-    let world = world_with_service(4).await;
-    register(&world, 1, 20).await;
+/// A step policy for `web`: one task more for up to 30 above the threshold, three for more.
+async fn step_policy(world: &World) -> String {
+    register(world, 1, 20).await;
     let request = resource(json!({
         "PolicyName": "steps",
         "PolicyType": "StepScaling",
@@ -148,15 +147,43 @@ async fn a_step_policy_acts_when_its_alarm_is_raised() {
             ],
         },
     }));
-    let policy = world.supervisor.put_scaling_policy(parse_request(&request).unwrap()).await.unwrap();
+    world.supervisor.put_scaling_policy(parse_request(&request).unwrap()).await.unwrap().policy_arn
+}
+
+/// An alarm that is raised when `service` uses more than half of its CPU.
+async fn put_alarm(world: &World, service: &str, action: &str) {
     let alarm = json!({
-        "AlarmName": "busy", "Namespace": "AWS/ECS", "MetricName": "CPUUtilization",
-        "Dimensions": [{ "Name": "ClusterName", "Value": "default" }, { "Name": "ServiceName", "Value": "web" }],
+        "AlarmName": "busy", "AlarmDescription": "more than half", "Namespace": "AWS/ECS", "MetricName": "CPUUtilization",
+        "Dimensions": [{ "Name": "ClusterName", "Value": "default" }, { "Name": "ServiceName", "Value": service }],
         "ComparisonOperator": "GreaterThanThreshold", "Threshold": 50.0, "Period": 60, "EvaluationPeriods": 1,
-        "AlarmActions": [policy.policy_arn],
+        "AlarmActions": [action],
     });
     let alarm = parse_request(alarm.to_string().as_bytes()).unwrap();
     world.supervisor.put_metric_alarm(alarm).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_is_about_the_service_that_it_names() {
+    let world = world_with_service(4).await;
+    let policy = step_policy(&world).await;
+    put_alarm(&world, "quiet", &policy).await;
+    world.driver.set_load(load(90.0));
+    tokio::time::sleep(5 * MINUTE).await;
+    assert_eq!(desired(&world).await, 4, "the load of another service raises nothing");
+    put_alarm(&world, "web", &policy).await;
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(desired(&world).await, 7);
+    let alarms =
+        world.supervisor.describe_alarms(DescribeAlarmsRequest::default()).await.unwrap().metric_alarms;
+    assert_eq!(alarms[0]["AlarmDescription"], "more than half");
+    assert_eq!(alarms[0]["Dimensions"][1], json!({ "Name": "ServiceName", "Value": "web" }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_policy_acts_when_its_alarm_is_raised() {
+    let world = world_with_service(4).await;
+    let policy = step_policy(&world).await;
+    put_alarm(&world, "web", &policy).await;
     tokio::time::sleep(MINUTE).await;
     // 90 %: 40 above the threshold.
     world.driver.set_load(load(90.0));
@@ -168,6 +195,11 @@ async fn a_step_policy_acts_when_its_alarm_is_raised() {
     assert_eq!(desired(&world).await, 8);
     let told = activities(&world).await;
     assert_eq!(told.len(), 2, "{told:#?}");
+    assert_eq!(told[1].cause, "monitor alarm busy in state ALARM triggered policy steps");
+    assert_eq!(
+        told[1].status_message,
+        "Successfully set desired count to 7. Change successfully fulfilled by ecs."
+    );
     assert!(told[0].start_time.since(told[1].start_time) >= 2 * MINUTE, "{told:#?}");
 }
 

@@ -112,11 +112,11 @@ impl Supervisor {
         request: PutScheduledActionRequest,
     ) -> Result<PutScheduledActionResponse, OperationError> {
         check_name("ScheduledActionName", &request.scheduled_action_name)?;
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let bounds = request.scalable_target_action.unwrap_or_default();
         let min = bounds.min_capacity.map(|count| capacity("MinCapacity", count)).transpose()?;
@@ -170,11 +170,11 @@ impl Supervisor {
         &self,
         request: DeleteScheduledActionRequest,
     ) -> Result<DeleteScheduledActionResponse, OperationError> {
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let missing = || resource.missing("scheduled action");
         let delete = |target: &mut ScalableTarget| {

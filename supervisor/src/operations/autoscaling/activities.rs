@@ -74,9 +74,9 @@ impl Supervisor {
             let activities = state.map(|found| found.value.activities).unwrap_or_default();
             let count = activities.len();
             for (index, activity) in activities.into_iter().enumerate() {
-                let count_text = activity.description.trim_end_matches('.').rsplit(' ').next().unwrap_or("");
                 let status_message = format!(
-                    "Successfully set desired count to {count_text}. Change successfully fulfilled by ecs."
+                    "{} Change successfully fulfilled by ecs.",
+                    activity.description.replacen("Setting", "Successfully set", 1)
                 );
                 // In the order of time, and within one moment as they happened.
                 let place = format!("{:020.3}|{:04}|{}", activity.at.seconds(), count - index, activity.id);

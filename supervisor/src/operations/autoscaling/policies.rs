@@ -158,11 +158,11 @@ impl Supervisor {
         request: PutScalingPolicyRequest,
     ) -> Result<PutScalingPolicyResponse, OperationError> {
         check_name("PolicyName", &request.policy_name)?;
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let kind = parse_kind(
             request.policy_type.as_deref(),
@@ -210,11 +210,11 @@ impl Supervisor {
         &self,
         request: DeleteScalingPolicyRequest,
     ) -> Result<DeleteScalingPolicyResponse, OperationError> {
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let missing = || resource.missing("scaling policy");
         let delete = |target: &mut ScalableTarget| {

@@ -101,11 +101,11 @@ impl Supervisor {
         &self,
         request: RegisterScalableTargetRequest,
     ) -> Result<RegisterScalableTargetResponse, OperationError> {
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let min = request.min_capacity.map(|count| capacity("MinCapacity", count)).transpose()?;
         let max = request.max_capacity.map(|count| capacity("MaxCapacity", count)).transpose()?;
@@ -171,11 +171,11 @@ impl Supervisor {
         &self,
         request: DeregisterScalableTargetRequest,
     ) -> Result<DeregisterScalableTargetResponse, OperationError> {
-        let resource = ScalableResource {
-            service_namespace: request.service_namespace,
-            resource_id: request.resource_id,
-            scalable_dimension: request.scalable_dimension,
-        };
+        let resource = ScalableResource::named(
+            request.service_namespace,
+            request.resource_id,
+            request.scalable_dimension,
+        );
         let key = resource.key()?;
         let deregister = Transaction::new()
             .when(Compare::Exists(keys::scalable_target(&key)))
