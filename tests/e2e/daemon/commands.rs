@@ -64,6 +64,28 @@ fn from_a_task_definition_to_a_service_and_back_to_nothing() {
 }
 
 #[test]
+fn a_service_scales_within_its_bounds_and_says_how() {
+    let daemon = Daemon::start();
+    daemon.register("hello", json!({ "image": guest("hello"), "memory": 64 }));
+    daemon.output("service create web -t hello --replicas 1");
+    assert!(daemon.output("service autoscale web").stdout.contains("web does not scale"));
+    for (options, because) in
+        [("--fast", "--cpu"), ("--min 3 --max 2 --cpu 60", "less than minimum"), ("--cpu 60", "MinCapacity")]
+    {
+        daemon.command(&format!("service autoscale web {options}")).output().assert_refused(because);
+    }
+    daemon.output("service autoscale web --min 2 --max 5 --cpu 60 --requests 100 --fast");
+    let scaled = json_of(&daemon, "service autoscale web");
+    assert_eq!(scaled["scalingPolicies"].as_array().unwrap().len(), 2, "{scaled}");
+    eventually("two tasks", || daemon.output("service ls").stdout, |text| text.contains("2/2"));
+    let shown = daemon.output("service autoscale web").stdout;
+    for part in ["2 to 5 tasks", "RequestsPerSecondPerTarget", "seconds", "minimum capacity was set to 2"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(daemon.output("service autoscale web --off").stdout.contains("web does not scale"));
+}
+
+#[test]
 fn a_stopped_task_of_a_service_is_replaced_and_a_standalone_one_is_not() {
     let daemon = Daemon::start();
     daemon.register("hello", json!({ "image": guest("hello"), "memory": 64 }));

@@ -1,11 +1,12 @@
 //! `coracle service autoscale`
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{ClusterArgs, values};
 
 /// With an option, changes how a service scales; without one, shows it.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("fast_metric").multiple(true).args(["cpu", "requests"]))]
 pub(crate) struct ServiceAutoscale {
     /// The service's name
     #[arg(value_parser = values::name)]
@@ -31,8 +32,8 @@ pub(crate) struct ServiceAutoscale {
     #[arg(long, value_name = "N")]
     pub(crate) requests: Option<f64>,
 
-    /// Decide over seconds instead of minutes
-    #[arg(long)]
+    /// Decide over seconds instead of minutes; with --cpu or --requests
+    #[arg(long, requires = "fast_metric")]
     pub(crate) fast: bool,
 
     /// Scale it no more: its policies and schedules are removed, and its tasks stay
