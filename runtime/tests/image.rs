@@ -51,6 +51,20 @@ fn a_truncated_image_is_refused_wherever_it_is_cut() {
 }
 
 #[test]
+fn a_component_that_is_concurrent_without_naming_wasi_0_3_is_understood() {
+    let component = r#"(component
+        (core module $m
+            (func (export "run") (result i32) unreachable)
+            (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (func (export "run") async
+            (canon lift (core func $i "run") async (callback (core func $i "callback")))))"#;
+    // Valid, and refused only because nothing of it is a program.
+    let refused = runtime().load(component.as_bytes()).unwrap_err();
+    assert!(matches!(refused, ImageError::NoEntryPoint), "{refused}");
+}
+
+#[test]
 fn unknown_imports_are_all_named() {
     let module =
         r#"(module (import "env" "spam" (func)) (import "vendor" "egg" (func)) (func (export "_start")))"#;
