@@ -6,7 +6,7 @@
 //! 1. [`server`]: one TCP listener; bounds on connections, header and body sizes, and time;
 //! 2. [`guard`]: is it a browser that was lured here by another site? then it goes no further;
 //! 3. [`service`]: the service whose prefix the target names;
-//! 4. [`ecs`], [`autoscaling`] or [`logs`]: a table with one line for each operation;
+//! 4. [`ecs`], [`autoscaling`], [`logs`] or [`coracle`] (operations of our own): a table with one line for each operation;
 //! 5. [`json`]: bytes to the operation's input, and its output or [`error`] back to bytes.
 //!
 //! A session of ExecuteCommand ([`session`]) is attached to with `GET /session/<id>`, behind the same guard.
@@ -16,6 +16,7 @@
 //! console as one more arm of the server's routing; SigV4 as one more step after the guard.
 
 pub mod autoscaling;
+pub mod coracle;
 pub mod ecs;
 pub mod error;
 pub mod guard;
@@ -26,6 +27,7 @@ pub mod service;
 pub mod session;
 
 pub use autoscaling::{AutoScaling, CloudWatch};
+pub use coracle::Coracle;
 pub use ecs::Ecs;
 pub use error::ApiError;
 pub use logs::Logs;

@@ -15,6 +15,7 @@ mod run;
 mod serve;
 mod service;
 mod signals;
+mod stats;
 mod task;
 mod task_definition;
 mod up;
@@ -49,6 +50,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Version(args) => version::main(args),
         Command::Ps(args) => client(ps::main(args)),
         Command::Logs(args) => client(logs::main(args)),
+        Command::Stats(args) => client(stats::main(args)),
         Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
         Command::Task(command) => client(task::main(command)),

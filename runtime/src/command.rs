@@ -1,5 +1,7 @@
 //! Commands: guests with a beginning and an exit code. With a socket to listen on they are servers.
 
+mod progress;
+
 use crate::container::{ContainerSpec, Life, Meters, StartError};
 use crate::cpu::YIELD_INTERVAL;
 use crate::engine::Shared;
@@ -10,6 +12,7 @@ use coracle_runtime_host::limits;
 use coracle_runtime_host::network::Network;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use futures_util::FutureExt;
+use progress::Progress;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -82,14 +85,17 @@ impl Command {
 
 async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
     let budget = template.spec().fuel;
-    let result = match image.program() {
-        Program::CommandP1(pre) => run_module(engine, pre, template).await,
-        Program::CommandP2(pre) => run_p2(engine, pre, template).await,
-        Program::CommandP3(pre) => run_p3(engine, pre, template).await,
-        // `Container::start` makes commands of command images only.
-        Program::HandlerP2(_) | Program::HandlerP3(_) => Ok(Exit::failed("not a command".to_owned())),
+    let progress = Progress::default();
+    let guest = async {
+        match image.program() {
+            Program::CommandP1(pre) => run_module(engine, pre, template, &progress).await,
+            Program::CommandP2(pre) => run_p2(engine, pre, template, &progress).await,
+            Program::CommandP3(pre) => run_p3(engine, pre, template, &progress).await,
+            // `Container::start` makes commands of command images only.
+            Program::HandlerP2(_) | Program::HandlerP3(_) => Ok(Exit::failed("not a command".to_owned())),
+        }
     };
-    let error = match result {
+    let error = match progress.metered(guest, template.meters()).await {
         Ok(exit) => return exit,
         Err(error) => error,
     };
@@ -115,23 +121,30 @@ struct MeteredStore<'a, T: 'static> {
     store: Store<T>,
     budget: u64,
     meters: &'a Meters,
+    progress: &'a Progress,
 }
 
 impl<'a, T: Send> MeteredStore<'a, T> {
-    fn new(engine: &Engine, template: &'a Template, data: T, limiter: Limiter<T>) -> wasmtime::Result<Self> {
+    fn new(
+        engine: &Engine,
+        template: &'a Template,
+        progress: &'a Progress,
+        data: T,
+        limiter: Limiter<T>,
+    ) -> wasmtime::Result<Self> {
         let mut store = Store::new(engine, data);
         store.limiter(limiter);
         let budget = template.spec().fuel.unwrap_or(u64::MAX);
         store.set_fuel(budget)?;
         store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
-        Ok(Self { store, budget, meters: template.meters() })
+        Ok(Self { store, budget, meters: template.meters(), progress })
     }
 }
 
 impl<T: 'static> Drop for MeteredStore<'_, T> {
     fn drop(&mut self) {
         let left = self.store.get_fuel().unwrap_or(self.budget);
-        self.meters.fuel.add(self.budget.saturating_sub(left));
+        self.meters.fuel.add(self.progress.rest(self.budget.saturating_sub(left)));
     }
 }
 
@@ -139,8 +152,10 @@ async fn run_module(
     engine: &Engine,
     pre: &wasmtime::InstancePre<ModuleState>,
     template: &Template,
+    progress: &Progress,
 ) -> wasmtime::Result<Exit> {
-    let mut metered = MeteredStore::new(engine, template, template.module_state(), |state| state.memory())?;
+    let mut metered =
+        MeteredStore::new(engine, template, progress, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_module(store);
     let instance = pre.instantiate_async(&mut *store).await?;
@@ -153,9 +168,10 @@ async fn run_p2(
     engine: &Engine,
     pre: &wasmtime_wasi::p2::bindings::CommandPre<ComponentState>,
     template: &Template,
+    progress: &Progress,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
+        MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;
@@ -167,9 +183,10 @@ async fn run_p3(
     engine: &Engine,
     pre: &wasmtime_wasi::p3::bindings::CommandPre<ComponentState>,
     template: &Template,
+    progress: &Progress,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, template.component_state(), |state| state.memory())?;
+        MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
     let command = pre.instantiate_async(&mut *store).await?;

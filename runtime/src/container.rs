@@ -86,7 +86,7 @@ pub struct Usage {
     pub cpu_time: Duration,
     /// Time that guests waited for CPU quota, summed over those that waited at once.
     pub throttled_time: Duration,
-    /// Fuel of finished commands and requests, about one unit an instruction.
+    /// Fuel, about one unit an instruction: of requests that are over, and of commands to the last time that they yielded.
     pub fuel: u64,
     /// Bytes of linear memory and tables in use now.
     pub memory: u64,
@@ -182,5 +182,10 @@ impl Container {
             requests: meters.requests.sum(),
             traps: meters.traps.load(Ordering::Relaxed),
         }
+    }
+
+    /// The tightest limit on its memory in bytes, its own or its task's, if there is one.
+    pub fn memory_limit(&self) -> Option<u64> {
+        Some(self.inner.meters.memory.limit()).filter(|limit| *limit < u64::MAX)
     }
 }

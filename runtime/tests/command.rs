@@ -221,3 +221,18 @@ async fn a_command_that_has_its_grace_period_and_does_not_end_is_killed() {
     let exit = container.stop(Duration::from_millis(50)).await;
     assert_eq!((exit.code, exit.reason), (Some(137), ExitReason::Killed));
 }
+
+#[tokio::test]
+async fn the_fuel_of_a_command_that_never_ends_is_seen_while_it_runs_and_counted_once() {
+    let runtime = runtime();
+    let container = start(&runtime, SPIN, ContainerSpec::named("spin")).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while container.usage().fuel < 1_000_000 {
+        assert!(Instant::now() < deadline, "{:?}", container.usage());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let spec = ContainerSpec { fuel: Some(50_000_000), ..ContainerSpec::named("spin") };
+    let container = start(&runtime, SPIN, spec).await;
+    assert_eq!(container.wait().await.reason, ExitReason::OutOfFuel);
+    assert_eq!(container.usage().fuel, 50_000_000);
+}

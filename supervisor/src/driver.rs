@@ -4,6 +4,7 @@
 //! simulated driver in [`crate::testing`] exercises the very state machines that the real one runs under.
 
 pub mod local;
+mod meters;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
 use crate::model::task::{NetworkBinding, TargetHealth, TaskOverride};
 use crate::model::task_definition::TaskDefinition;
+pub use meters::{ContainerMeters, TaskMeters};
 
 /// What runs tasks on this node and publishes services.
 #[async_trait]
@@ -91,6 +93,9 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
 
     /// What the task used since it was prepared. Reads accounts that are kept anyway: asking costs those who work nothing.
     fn usage(&self) -> Usage;
+
+    /// [`usage`](Self::usage) and limits, for people who look closer: by container, and with what the balancer does not need.
+    fn meters(&self) -> TaskMeters;
 
     /// Gives everything back. All started containers have ended by then.
     async fn release(&self);

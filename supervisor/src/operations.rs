@@ -13,6 +13,7 @@ mod services_view;
 pub mod start_task;
 pub mod tags;
 pub mod task_definitions;
+pub mod task_stats;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use services::*;
 pub use start_task::*;
 pub use tags::*;
 pub use task_definitions::*;
+pub use task_stats::*;
 pub use tasks::*;
 
 /// Parses the body of a request. What does not fit is refused with the path of the field and what is allowed there.

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::driver::{
-    ContainerExit, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure, StartFailureKind,
-    TargetGroup, TaskLaunch, Unrunnable, Usage,
+    ContainerExit, ContainerMeters, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure,
+    StartFailureKind, TargetGroup, TaskLaunch, TaskMeters, Unrunnable, Usage,
 };
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
@@ -421,6 +421,16 @@ impl Sandbox for SimulatedSandbox {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
         let requests = inner.requests as u64;
         Usage { cpu_time: inner.cpu_time, requests, memory: state.load.memory, ..Usage::default() }
+    }
+
+    /// As far as the load goes.
+    fn meters(&self) -> TaskMeters {
+        let usage = self.usage();
+        let (cpu_time, memory) = (usage.cpu_time, usage.memory);
+        let meters =
+            ContainerMeters { cpu_time, memory, requests: usage.requests, ..ContainerMeters::default() };
+        let containers = lock(&self.inner).exits.keys().map(|name| (name.clone(), meters)).collect();
+        TaskMeters { cpu_time, memory, containers, ..TaskMeters::default() }
     }
 
     fn deregister(&self) -> BoxFuture<'static, ()> {

@@ -7,4 +7,5 @@ mod exec;
 mod health;
 mod network;
 mod recovery;
+mod stats;
 mod stops;

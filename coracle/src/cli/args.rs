@@ -9,6 +9,7 @@ mod ps;
 mod run;
 mod serve;
 mod service;
+mod stats;
 mod task;
 mod task_definition;
 mod up;
@@ -26,6 +27,7 @@ pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{ServiceCommand, ServiceCreate, ServiceUpdate};
+pub(crate) use stats::StatsArgs;
 pub(crate) use task::{TaskCommand, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what tasks printed
     Logs(LogsArgs),
+    /// Show what tasks use: CPU, memory, requests, fuel
+    Stats(StatsArgs),
     /// Run a command inside a task
     Exec(ExecArgs),
     /// Services: tasks that are kept running

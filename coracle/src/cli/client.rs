@@ -19,6 +19,7 @@ use super::{
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 const AUTO_SCALING: &str = "AnyScaleFrontendService";
 const LOGS: &str = "Logs_20140328";
+const CORACLE: &str = "Coracle_20261124";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_ANSWER: usize = 64 << 20;
@@ -108,6 +109,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(LOGS, operation, input).await
+    }
+
+    /// Calls an operation that is ours.
+    pub(crate) async fn coracle<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(CORACLE, operation, input).await
     }
 
     /// All ARNs that a List operation has, page by page.

@@ -137,4 +137,24 @@ impl Envelope {
         let weight = cpu.unwrap_or(UNITS_PER_CORE);
         Self { cpu: CpuAccount::new(cpu, weight, None), memory: MemoryAccount::new(memory, None) }
     }
+
+    /// CPU time that all its containers, and other programs inside it, were charged.
+    pub fn cpu_time(&self) -> Duration {
+        self.cpu.used()
+    }
+
+    /// Bytes that all of them have in use now.
+    pub fn memory(&self) -> u64 {
+        self.memory.used()
+    }
+
+    /// The most bytes that they had in use at once.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory.peak()
+    }
+
+    /// Its own limit in bytes, if it has one.
+    pub fn memory_limit(&self) -> Option<u64> {
+        Some(self.memory.limit()).filter(|limit| *limit < u64::MAX)
+    }
 }

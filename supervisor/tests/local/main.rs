@@ -10,4 +10,6 @@ mod host;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod network;
 mod services;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod stats;
 mod tasks;

@@ -22,7 +22,8 @@ use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{
-    ContainerExit, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Usage,
+    ContainerExit, ContainerMeters, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup,
+    TaskLaunch, TaskMeters, Usage,
 };
 use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
@@ -56,8 +57,8 @@ struct State {
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
-    /// What containers used that were started again since.
-    ended: Usage,
+    /// What containers used that were started again since, by name.
+    ended: BTreeMap<String, ContainerMeters>,
     meter: Option<TargetMeter>,
 }
 
@@ -236,7 +237,8 @@ impl Sandbox for LocalSandbox {
         match state.containers.get(container).cloned() {
             Some(current) => {
                 let before = current.swap(Arc::new(started));
-                state.ended = plus(state.ended, &before);
+                let ended = state.ended.entry(container.to_owned()).or_default();
+                *ended = metered(*ended, &before);
             }
             None => {
                 state.containers.insert(container.to_owned(), Arc::new(ArcSwap::from_pointee(started)));
@@ -314,13 +316,38 @@ impl Sandbox for LocalSandbox {
 
     fn usage(&self) -> Usage {
         let state = self.lock();
-        let mut usage =
-            state.containers.values().fold(state.ended, |usage, container| plus(usage, &container.load()));
+        let mut usage = Usage::default();
+        for meters in state.meters() {
+            usage.cpu_time += meters.1.cpu_time;
+            usage.fuel += meters.1.fuel;
+            usage.memory += meters.1.memory;
+        }
         if let Some(counters) = state.meter.as_ref().map(TargetMeter::counters) {
             usage.requests = counters.requests;
             usage.in_flight = counters.in_flight;
         }
         usage
+    }
+
+    fn meters(&self) -> TaskMeters {
+        let state = self.lock();
+        let mut containers: BTreeMap<String, ContainerMeters> =
+            state.meters().map(|(name, meters)| (name.to_owned(), meters)).collect();
+        // What a server is asked goes past the runtime.
+        let content = &self.launch.definition.content;
+        if let (Some(meter), Some(name)) = (&state.meter, content.traffic_container())
+            && let Some(meters) = containers.get_mut(name)
+        {
+            meters.requests = meters.requests.max(meter.counters().requests);
+        }
+        TaskMeters {
+            cpu_limit: cpu_quota(&self.launch),
+            memory_limit: self.envelope.memory_limit(),
+            cpu_time: self.envelope.cpu_time(),
+            memory: self.envelope.memory(),
+            memory_peak: self.envelope.memory_peak(),
+            containers,
+        }
     }
 
     async fn release(&self) {
@@ -351,14 +378,28 @@ impl Drop for LocalSandbox {
     }
 }
 
-/// `usage` and what one container used.
-fn plus(usage: Usage, container: &Container) -> Usage {
-    let more = container.usage();
-    Usage {
-        cpu_time: usage.cpu_time + more.cpu_time,
-        fuel: usage.fuel + more.fuel,
-        memory: if container.exit().is_some() { usage.memory } else { usage.memory + more.memory },
-        ..usage
+impl State {
+    /// What each container used that was started, with its earlier runs.
+    fn meters(&self) -> impl Iterator<Item = (&str, ContainerMeters)> {
+        self.containers.iter().map(|(name, container)| {
+            let ended = self.ended.get(name).copied().unwrap_or_default();
+            (name.as_str(), metered(ended, &container.load()))
+        })
+    }
+}
+
+/// What a container used, after what its earlier runs did.
+fn metered(earlier: ContainerMeters, container: &Container) -> ContainerMeters {
+    let usage = container.usage();
+    ContainerMeters {
+        cpu_time: earlier.cpu_time + usage.cpu_time,
+        throttled_time: earlier.throttled_time + usage.throttled_time,
+        fuel: earlier.fuel + usage.fuel,
+        memory: if container.exit().is_some() { 0 } else { usage.memory },
+        memory_peak: earlier.memory_peak.max(usage.memory_peak),
+        memory_limit: container.memory_limit(),
+        requests: earlier.requests + usage.requests,
+        traps: earlier.traps + usage.traps,
     }
 }
 
@@ -378,11 +419,16 @@ pub(super) fn observed(exit: Exit) -> ContainerExit {
 }
 
 fn envelope(launch: &TaskLaunch) -> Envelope {
-    let content = &launch.definition.content;
-    let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<u32>().ok());
-    let cpu = number(&launch.overrides.cpu).or_else(|| content.cpu_units());
-    let memory = number(&launch.overrides.memory).or_else(|| content.memory_mib());
-    Envelope::new(cpu, memory.map(|mib| u64::from(mib) * MIB))
+    let memory = number(&launch.overrides.memory).or_else(|| launch.definition.content.memory_mib());
+    Envelope::new(cpu_quota(launch), memory.map(|mib| u64::from(mib) * MIB))
+}
+
+fn cpu_quota(launch: &TaskLaunch) -> Option<u32> {
+    number(&launch.overrides.cpu).or_else(|| launch.definition.content.cpu_units())
+}
+
+fn number(text: &Option<String>) -> Option<u32> {
+    text.as_deref().and_then(|text| text.parse().ok())
 }
 
 /// Whether a container's requests are calls in this process. A preview 1 module has no sockets to listen with, so that one with a port answers
