@@ -1,13 +1,13 @@
 //! CloudWatch Logs, as far as it takes to read what a task printed.
 //!
 //! Groups and streams are those that ECS's `awslogs` driver would write to: group `/ecs/<cluster>`, stream
-//! `<container>/<task id>`.
+//! `<container>/<task id>`, or what the definition says: `awslogs-group`, and `awslogs-stream-prefix` before the stream.
 
 mod read;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use coracle_supervisor::{driver::local::LocalDriver, model::names::TaskId};
+use coracle_supervisor::driver::local::LocalDriver;
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiError, Service, json};
@@ -78,18 +78,16 @@ impl Logs {
     /// A page of one container's lines. "If you have reached the end of the stream, it returns the same token you passed in."
     async fn get_log_events(&self, request: GetLogEvents) -> Result<LogEvents, ApiError> {
         let window = window(&request)?;
-        let missing =
-            || ApiError::bad_request("ResourceNotFoundException", "The specified log stream does not exist.");
-        if !request.log_group_name.starts_with("/ecs/") {
-            let message = "The specified log group does not exist.";
-            return Err(ApiError::bad_request("ResourceNotFoundException", message));
-        }
-        let (container, task) = request.log_stream_name.rsplit_once('/').ok_or_else(missing)?;
-        let task = TaskId::parse(task).ok_or_else(missing)?;
-        let log = self.0.log(&task, container).ok_or_else(missing)?;
+        let (group, stream) = (&request.log_group_name, &request.log_stream_name);
+        let log = self.0.log_stream(group, stream).ok_or_else(|| {
+            // Groups of definitions are known by their streams alone.
+            let what = if group.starts_with("/ecs/") { "stream" } else { "group" };
+            let message = format!("The specified log {what} does not exist.");
+            ApiError::bad_request("ResourceNotFoundException", message)
+        })?;
         let page = tokio::task::spawn_blocking(move || read::page(&log, &window)).await;
         let page = page.map_err(std::io::Error::other).flatten().map_err(|error| {
-            tracing::error!(%error, %task, container, "a log cannot be read");
+            tracing::error!(%error, group, stream, "a log cannot be read");
             ApiError::internal()
         })?;
         Ok(LogEvents {

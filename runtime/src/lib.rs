@@ -54,7 +54,7 @@ pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};
 pub use image::{Abi, Image, ImageError, ImageKind};
-pub use logs::{FileLog, LogLine, LogSink, RingLog, Stream};
+pub use logs::{FileLog, LogFormat, LogLine, LogSink, RingLog, Rotation, Stream};
 pub use pipes::{InputPipe, OutputPipe, OutputReader, output_pipe};
 
 /// The version of wasmtime that compiles and runs the guests.

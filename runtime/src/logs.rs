@@ -4,10 +4,12 @@
 //! slows itself and nobody else, and holds at most one unfinished line of host memory.
 
 mod file;
+mod format;
 mod ring;
 mod stream;
 
-pub use file::FileLog;
+pub use file::{FileLog, Rotation};
+pub use format::LogFormat;
 pub use ring::RingLog;
 pub(crate) use stream::GuestOutput;
 

@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod environment_file;
 pub mod health_check;
 pub mod labels;
+pub mod log_configuration;
 pub mod names;
 pub mod overrides;
 pub mod publication;

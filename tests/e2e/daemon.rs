@@ -5,6 +5,7 @@ mod commands;
 mod compose;
 mod exec;
 mod health;
+mod logs;
 mod network;
 mod recovery;
 mod stats;

@@ -85,12 +85,12 @@ pub(super) fn page(log: &ContainerLog, window: &Window) -> io::Result<Page> {
     Ok(page.finish())
 }
 
-/// The older file and then the newer one, from where the window begins.
+/// The oldest file and then the newer ones, from where the window begins.
 fn read_files(path: &Path, window: &Window, page: &mut Collector<'_>) -> io::Result<()> {
     let mut files = Vec::new();
-    // Opened before they are read: a file that is renamed meanwhile stays the same file. The newer one first, because if a
-    // new one takes its place in between, the older one found is the same file, and is left out below.
-    for path in [path.to_owned(), FileLog::previous(path)] {
+    // Opened before they are read: a file that is renamed meanwhile stays the same file. The newest first, because if a
+    // new one takes its place in between, the next older one found is the same file, and is left out below.
+    for path in FileLog::files(path)? {
         match File::open(&path) {
             Ok(file) => {
                 let identity = identity(&file)?;
@@ -204,7 +204,7 @@ fn millis(time: SystemTime) -> i64 {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use coracle_runtime::{LogSink, RingLog, Stream};
+    use coracle_runtime::{LogFormat, LogSink, RingLog, Rotation, Stream};
 
     use super::*;
 
@@ -233,7 +233,8 @@ mod tests {
     /// A log in a file and one in memory, each with a sink that writes to it.
     fn logs(directory: &Path) -> [(ContainerLog, Arc<dyn LogSink>); 2] {
         let path = directory.join("a.log");
-        let file: Arc<dyn LogSink> = Arc::new(FileLog::create(&path, 1 << 20).unwrap());
+        let rotation = Rotation { max_bytes: 1 << 20, max_files: 2 };
+        let file: Arc<dyn LogSink> = Arc::new(FileLog::create(&path, rotation, LogFormat::Json).unwrap());
         let ring = Arc::new(RingLog::new(1000, 1 << 20));
         [(ContainerLog::File(path), file), (ContainerLog::Memory(ring.clone()), ring)]
     }
@@ -293,7 +294,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.log");
         // About five lines a file.
-        let sink = FileLog::create(&path, 100).unwrap();
+        let rotation = Rotation { max_bytes: 100, max_files: 3 };
+        let sink = FileLog::create(&path, rotation, LogFormat::Plain).unwrap();
         let log = ContainerLog::File(path);
         let (mut seen, mut token) = (Vec::new(), None);
         for round in 0..20 {

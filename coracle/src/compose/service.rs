@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use coracle_supervisor::model::log_configuration::{DEFAULT_LOG_DRIVER, LogConfiguration};
+
 use super::{ComposeError, HealthCheck, Port, health::Check, reader::Field, values};
 
 /// A service of a Compose file as it is meant: paths absolute, defaults filled in.
@@ -36,6 +38,8 @@ pub struct Service {
     pub memory: Option<u32>,
     /// For people, and for us where they start with `coracle.`.
     pub labels: Vec<(String, String)>,
+    /// What becomes of its output.
+    pub logging: Option<LogConfiguration>,
 }
 
 /// A directory of the host inside the guest.
@@ -58,7 +62,7 @@ pub enum Condition {
     Healthy,
 }
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "image",
     "ports",
     "environment",
@@ -68,6 +72,7 @@ const KEYS: [&str; 10] = [
     "healthcheck",
     "deploy",
     "labels",
+    "logging",
     "restart",
 ];
 
@@ -88,6 +93,7 @@ impl Service {
             cpu: None,
             memory: None,
             labels: Vec::new(),
+            logging: None,
         };
         let mut health = None;
         for (key, value) in field.settings()? {
@@ -103,6 +109,7 @@ impl Service {
                 }
                 "deploy" => service.deploy(&value)?,
                 "labels" => service.labels = labels(&value)?,
+                "logging" => service.logging = logging(&value)?,
                 "restart" => value.parsed(restart)?,
                 _ => return Err(value.unsupported(&KEYS)),
             }
@@ -196,6 +203,26 @@ fn environment(field: &Field<'_>) -> Result<Vec<(String, String)>, ComposeError>
 
 fn labels(field: &Field<'_>) -> Result<Vec<(String, String)>, ComposeError> {
     Ok(field.pairs()?.into_iter().map(|(name, value)| (name, value.unwrap_or_default())).collect())
+}
+
+/// Options without a driver are those of the default one.
+fn logging(field: &Field<'_>) -> Result<Option<LogConfiguration>, ComposeError> {
+    let (mut driver, mut options) = (None, Vec::new());
+    for (key, value) in field.settings()? {
+        match key {
+            "driver" => driver = Some(value.string()?),
+            "options" => options = labels(&value)?,
+            _ => return Err(value.unsupported(&["driver", "options"])),
+        }
+    }
+    if driver.is_none() && options.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(LogConfiguration {
+        log_driver: driver.unwrap_or_else(|| DEFAULT_LOG_DRIVER.to_owned()),
+        options: options.into_iter().collect(),
+        secret_options: None,
+    }))
 }
 
 fn command(field: &Field<'_>) -> Result<Vec<String>, ComposeError> {

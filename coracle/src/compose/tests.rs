@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use coracle_supervisor::model::log_configuration::LogConfiguration;
+
 use super::*;
 
 fn variables(name: &str) -> Option<String> {
@@ -50,6 +52,7 @@ services:
       resources:
         limits: {cpus: "0.5", memory: 64M}
     labels: {coracle.fuel: 1000}
+    logging: {driver: json-file, options: {max-size: 1m, max-file: 3}}
     restart: always
   db:
     image: sha256:abc
@@ -80,6 +83,11 @@ services:
         cpu: Some(512),
         memory: Some(64),
         labels: vec![("coracle.fuel".into(), "1000".into())],
+        logging: Some(LogConfiguration {
+            log_driver: "json-file".into(),
+            options: [("max-size".into(), "1m".into()), ("max-file".into(), "3".into())].into(),
+            secret_options: None,
+        }),
     };
     assert_eq!(project.services[1], expected);
     assert_eq!(project.services[0].image, "sha256:abc");

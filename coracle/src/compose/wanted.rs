@@ -58,6 +58,7 @@ impl Service {
             mount_points: mount_points.collect(),
             port_mappings: port_mappings.collect(),
             health_check: self.container_health_check.clone(),
+            log_configuration: self.logging.clone(),
             docker_labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             ..ContainerDefinition::default()
         };

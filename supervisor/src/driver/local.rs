@@ -104,6 +104,11 @@ impl LocalDriver {
         self.inner.logs.read(task, container)
     }
 
+    /// The same by CloudWatch Logs' names: group `/ecs/<cluster>` and stream `<container>/<task>`, or what a definition has for the driver `awslogs`.
+    pub fn log_stream(&self, group: &str, stream: &str) -> Option<ContainerLog> {
+        self.inner.logs.read_stream(group, stream)
+    }
+
     /// The containers of a task whose output is kept.
     pub fn logged_containers(&self, task: &TaskId) -> Vec<String> {
         self.inner.logs.containers(task)
@@ -126,6 +131,8 @@ impl Driver for LocalDriver {
             let image = self.inner.images.load(&container.image).await;
             let image =
                 image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
+            logs::check(container.log_configuration.as_ref())
+                .map_err(|why| Unrunnable(format!("Container '{}': {why}.", container.name)))?;
             memory_suffices(container, &image, content.memory_mib())?;
             let is_handler = image.kind() == ImageKind::Handler;
             if is_handler

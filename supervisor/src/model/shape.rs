@@ -132,6 +132,10 @@ pub(crate) const CONTAINER: &[Member] = &[
                     "awslogs",
                     "splunk",
                     "awsfirelens",
+                    // Ours.
+                    "file",
+                    "none",
+                    "stdout",
                 ]),
             ),
             optional("options", STRING_MAP),

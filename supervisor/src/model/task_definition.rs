@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::environment_file::EnvironmentFile;
 use super::health_check::HealthCheck;
+use super::log_configuration::LogConfiguration;
 use super::names::Family;
 use super::restart_policy::RestartPolicy;
 use super::secret::Secret;
@@ -319,7 +320,7 @@ pub struct ContainerDefinition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ulimits: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_configuration: Option<Value>,
+    pub log_configuration: Option<LogConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,8 @@ mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod logs;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod network;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

@@ -1,128 +1,179 @@
-//! What containers print: files in the data directory, or a bounded piece of memory without one.
+//! What containers print, and what becomes of it: `driver` has the log drivers that a definition may name, each with a file of its own; `store` is
+//! the built-in one that most of them write to and that people read.
 
-use std::collections::BTreeMap;
-use std::fs;
+mod awslogs;
+mod driver;
+mod file;
+mod json_file;
+mod none;
+mod stdout;
+mod store;
+
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use coracle_runtime::{FileLog, LogSink, RingLog};
+use coracle_runtime::{LogFormat, LogSink, Rotation};
 
+use crate::model::log_configuration::LogConfiguration;
 use crate::model::names::TaskId;
+use driver::Source;
+use stdout::Writer;
+pub use store::ContainerLog;
+use store::{Names, Store};
 
-/// Largest log file of a container; with the one before it, twice that is kept.
-const MAX_FILE_BYTES: u64 = 10 << 20;
-/// Lines and bytes of one container that are kept in memory where there is no data directory.
-const MAX_RING_LINES: usize = 10_000;
-const MAX_RING_BYTES: usize = 1 << 20;
-/// Logs of tasks that an earlier process ran are removed once nobody wrote to them for so long.
-const KEEP_LEFTOVERS: Duration = Duration::from_secs(24 * 3600);
-
-/// Where a container's output is.
-#[derive(Clone, Debug)]
-pub enum ContainerLog {
-    /// In this file, and in the one that [`FileLog::previous`] names.
-    File(PathBuf),
-    /// In memory.
-    Memory(Arc<RingLog>),
+/// Checks that a container's log could be opened here. The error says why not.
+pub(super) fn check(configuration: Option<&LogConfiguration>) -> Result<(), String> {
+    driver::configured(configuration).map(drop)
 }
 
 /// The logs of this process's containers.
 #[derive(Debug)]
-pub(super) enum Logs {
-    Files(PathBuf),
-    Memory(Mutex<BTreeMap<TaskId, BTreeMap<String, Arc<RingLog>>>>),
+pub(super) struct Logs {
+    store: Store,
+    /// This process's own standard output, once a container prints there.
+    output: OnceLock<Arc<Writer>>,
 }
 
 impl Logs {
+    /// Keeps logs in `data_dir`, or in a bounded piece of memory without one.
     pub(super) fn open(data_dir: Option<&Path>) -> io::Result<Self> {
-        let Some(data_dir) = data_dir else { return Ok(Self::Memory(Mutex::default())) };
-        let directory = data_dir.join("logs");
-        fs::create_dir_all(&directory)?;
-        remove_leftovers(&directory)?;
-        Ok(Self::Files(directory))
+        Ok(Self { store: Store::open(data_dir)?, output: OnceLock::new() })
     }
 
-    /// Where a container's lines go.
-    pub(super) fn sink(&self, task: &TaskId, container: &str) -> io::Result<Arc<dyn LogSink>> {
-        match self {
-            Self::Files(_) => {
-                let path = self.path(task, container).unwrap_or_default();
-                Ok(Arc::new(FileLog::create(&path, MAX_FILE_BYTES)?))
-            }
-            Self::Memory(rings) => {
-                let ring = Arc::new(RingLog::new(MAX_RING_LINES, MAX_RING_BYTES));
-                let mut rings = rings.lock().unwrap_or_else(PoisonError::into_inner);
-                rings.entry(task.clone()).or_default().insert(container.to_owned(), Arc::clone(&ring));
-                Ok(ring)
-            }
-        }
+    /// Where a container's lines go by its definition.
+    pub(super) fn sink(
+        &self,
+        task: &TaskId,
+        container: &str,
+        configuration: Option<&LogConfiguration>,
+    ) -> io::Result<Arc<dyn LogSink>> {
+        let open = driver::configured(configuration).map_err(io::Error::other)?;
+        open(self, &Source { task, container })
     }
 
+    /// What a container has printed, as far as it is kept.
     pub(super) fn read(&self, task: &TaskId, container: &str) -> Option<ContainerLog> {
-        match self {
-            Self::Files(_) => self.path(task, container).filter(|path| path.exists()).map(ContainerLog::File),
-            Self::Memory(rings) => {
-                let rings = rings.lock().unwrap_or_else(PoisonError::into_inner);
-                rings.get(task)?.get(container).cloned().map(ContainerLog::Memory)
-            }
-        }
+        self.store.read(task, container)
     }
 
+    /// The log that CloudWatch Logs has under these names: the container's own by its definition, or `/ecs/<cluster>` and `<container>/<task>`, which all
+    /// have.
+    pub(super) fn read_stream(&self, group: &str, stream: &str) -> Option<ContainerLog> {
+        let (rest, task) = stream.rsplit_once('/')?;
+        let (prefix, container) = match rest.rsplit_once('/') {
+            Some((prefix, container)) => (Some(prefix), container),
+            None => (None, rest),
+        };
+        let task = TaskId::parse(task)?;
+        let is_everybody_s = prefix.is_none() && group.starts_with("/ecs/");
+        let named = || {
+            let names = self.store.names(&task, container)?;
+            let has_group =
+                names.group.as_deref().map_or_else(|| group.starts_with("/ecs/"), |own| own == group);
+            (has_group && names.prefix.as_deref() == prefix).then_some(())
+        };
+        if !is_everybody_s {
+            named()?;
+        }
+        self.store.read(&task, container)
+    }
+
+    /// The containers of a task whose lines are kept.
     pub(super) fn containers(&self, task: &TaskId) -> Vec<String> {
-        match self {
-            Self::Files(directory) => {
-                let Ok(files) = fs::read_dir(directory.join(task.as_str())) else { return Vec::new() };
-                let names = files.flatten().filter_map(|file| file.file_name().into_string().ok());
-                let mut names: Vec<String> =
-                    names.filter_map(|name| Some(name.strip_suffix(".log")?.to_owned())).collect();
-                names.sort();
-                names
-            }
-            Self::Memory(rings) => {
-                let rings = rings.lock().unwrap_or_else(PoisonError::into_inner);
-                rings.get(task).map(|rings| rings.keys().cloned().collect()).unwrap_or_default()
-            }
-        }
+        self.store.containers(task)
     }
 
-    /// Blocks on the file system.
+    /// Removes what is kept of a task. Blocks on the file system.
     pub(super) fn forget(&self, task: &TaskId) {
-        match self {
-            Self::Files(directory) => {
-                if let Err(error) = fs::remove_dir_all(directory.join(task.as_str()))
-                    && error.kind() != io::ErrorKind::NotFound
-                {
-                    tracing::warn!(%error, %task, "cannot remove a task's logs");
-                }
-            }
-            Self::Memory(rings) => {
-                rings.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
-            }
-        }
+        self.store.forget(task);
     }
 
-    fn path(&self, task: &TaskId, container: &str) -> Option<PathBuf> {
-        match self {
-            Self::Files(directory) => Some(directory.join(task.as_str()).join(format!("{container}.log"))),
-            Self::Memory(_) => None,
-        }
+    fn store(
+        &self,
+        source: &Source<'_>,
+        rotation: Rotation,
+        format: LogFormat,
+    ) -> io::Result<Arc<dyn LogSink>> {
+        self.store.sink(source.task, source.container, rotation, format)
+    }
+
+    fn name(&self, source: &Source<'_>, group: Option<&str>, prefix: Option<&str>) -> io::Result<()> {
+        let names = Names { group: group.map(str::to_owned), prefix: prefix.map(str::to_owned) };
+        self.store.name(source.task, source.container, names)
+    }
+
+    fn process_output(&self) -> Arc<Writer> {
+        Arc::clone(self.output.get_or_init(Writer::to_process))
     }
 }
 
-fn remove_leftovers(directory: &Path) -> io::Result<()> {
-    let now = SystemTime::now();
-    for task in fs::read_dir(directory)?.flatten() {
-        let ours = task.file_name().to_str().is_some_and(|name| TaskId::parse(name).is_some());
-        let age = task.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = age.and_then(|modified| now.duration_since(modified).ok()).unwrap_or_default();
-        if ours
-            && age > KEEP_LEFTOVERS
-            && let Err(error) = fs::remove_dir_all(task.path())
-        {
-            tracing::warn!(%error, path = %task.path().display(), "cannot remove old logs");
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::SystemTime;
+
+    use coracle_runtime::{LogLine, Stream};
+
+    use super::*;
+
+    fn configuration(driver: &str, options: &[(&str, &str)]) -> LogConfiguration {
+        let options: BTreeMap<String, String> =
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        LogConfiguration { log_driver: driver.to_owned(), options, secret_options: None }
+    }
+
+    fn print(logs: &Logs, task: &TaskId, configuration: &LogConfiguration, lines: u32) {
+        let sink = logs.sink(task, "app", Some(configuration)).unwrap();
+        for number in 0..lines {
+            let message = format!("line {number}");
+            sink.line(LogLine { time: SystemTime::UNIX_EPOCH, stream: Stream::Stdout, message });
         }
     }
-    Ok(())
+
+    #[test]
+    fn what_is_printed_is_kept_within_the_definition_s_bounds_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = Logs::open(Some(directory.path())).unwrap();
+        for (number, (driver, options, files)) in [
+            ("file", &[("max-size", "1k"), ("max-file", "3")][..], 3),
+            ("json-file", &[("max-size", "1k"), ("max-file", "1")], 1),
+            ("none", &[], 0),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let task = TaskId::parse(&format!("{number:032x}")).unwrap();
+            print(&logs, &task, &configuration(driver, options), 1000);
+            let place = directory.path().join("logs").join(task.as_str());
+            let sizes: Vec<u64> = std::fs::read_dir(place)
+                .map(|files| files.map(|file| file.unwrap().metadata().unwrap().len()).collect())
+                .unwrap_or_default();
+            assert_eq!(sizes.len(), files, "{driver}");
+            assert!(sizes.iter().all(|size| *size <= 1024), "{driver}: {sizes:?}");
+            assert_eq!(logs.read(&task, "app").is_some(), files > 0, "{driver}");
+        }
+    }
+
+    #[test]
+    fn awslogs_are_found_under_the_names_of_their_definition_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        for data_dir in [Some(directory.path()), None] {
+            let logs = Logs::open(data_dir).unwrap();
+            let task = TaskId::parse(&"a".repeat(32)).unwrap();
+            let options = [("awslogs-group", "shop"), ("awslogs-stream-prefix", "web/blue")];
+            print(&logs, &task, &configuration("awslogs", &options), 1);
+            let found =
+                |group: &str, prefix: &str| logs.read_stream(group, &format!("{prefix}app/{task}")).is_some();
+            assert!(found("shop", "web/blue/"));
+            assert!(found("/ecs/default", ""));
+            for (group, prefix) in
+                [("shop", ""), ("shop", "web/"), ("other", "web/blue/"), ("/ecs/default", "x/")]
+            {
+                assert!(!found(group, prefix), "{group} {prefix}");
+            }
+            logs.forget(&task);
+            assert!(!found("shop", "web/blue/"));
+        }
+    }
 }

@@ -151,9 +151,11 @@ impl LocalSandbox {
     /// Where the container's output is kept. One that is started again goes on in the same log.
     fn log(&self, container: &str) -> Result<Output, StartFailure> {
         let known = self.lock().logs.get(container).cloned();
+        let definition = self.launch.definition.content.container(container);
+        let configuration = definition.and_then(|definition| definition.log_configuration.as_ref());
         let sink = match known {
             Some(sink) => sink,
-            None => self.driver.logs.sink(&self.launch.id, container).map_err(|error| {
+            None => self.driver.logs.sink(&self.launch.id, container, configuration).map_err(|error| {
                 failure(StartFailureKind::CannotStartContainer, format!("cannot write its log: {error}"))
             })?,
         };

@@ -1,9 +1,9 @@
 //! What Fargate has and has not.
 
 use crate::error::OperationError;
+use crate::model::log_configuration::LogConfiguration;
 use crate::model::size;
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinitionContent};
-use serde_json::Value;
 
 use super::MAX_STOP_TIMEOUT;
 use super::stored::is_set;
@@ -93,7 +93,6 @@ fn one_container(container: &ContainerDefinition) -> Result<(), OperationError> 
 }
 
 /// ECS: "For tasks on Fargate, the supported log drivers are awslogs, splunk, and awsfirelens."
-fn log_driver_is_supported(configuration: Option<&Value>) -> bool {
-    let driver = configuration.and_then(|configuration| configuration["logDriver"].as_str());
-    driver.is_none_or(|driver| ["awslogs", "splunk", "awsfirelens"].contains(&driver))
+fn log_driver_is_supported(configuration: Option<&LogConfiguration>) -> bool {
+    configuration.is_none_or(|log| ["awslogs", "splunk", "awsfirelens"].contains(&log.log_driver.as_str()))
 }
