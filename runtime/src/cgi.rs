@@ -15,6 +15,7 @@ mod variables;
 
 use crate::container::Meters;
 use crate::cpu::YIELD_INTERVAL;
+use crate::crash::with_core_dump;
 use crate::handler::Answer;
 use crate::state::Template;
 use coracle_runtime_host::limits;
@@ -68,6 +69,7 @@ pub(crate) async fn answer(
     let (output, ended) = Output::new(response);
     let mut store = Metered::new(engine, template, template.cgi_state(&variables, input, output))?;
     let ran = run(&mut store.store, pre).await;
+    let ran = ran.map_err(|error| with_core_dump(error, &mut store.store, template.spec().dumps()));
     // Before the store and the writer in it: who reads the body must see that it did not end by itself if this failed.
     drop(read);
     ran?;

@@ -4,8 +4,9 @@ mod progress;
 
 use crate::container::{ContainerSpec, Life, Meters, StartError};
 use crate::cpu::YIELD_INTERVAL;
+use crate::crash::with_core_dump;
 use crate::engine::Shared;
-use crate::exit::{Exit, ExitReason};
+use crate::exit::Exit;
 use crate::image::{Image, Program};
 use crate::state::Template;
 use coracle_runtime_host::limits;
@@ -15,7 +16,6 @@ use futures_util::FutureExt;
 use progress::Progress;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Store};
@@ -49,9 +49,6 @@ impl Command {
                 () = ending.token().cancelled() => return,
                 exit = run => exit,
             };
-            if exit.reason == ExitReason::Trapped {
-                template.meters().traps.fetch_add(1, Ordering::Relaxed);
-            }
             ending.end(exit);
         });
         // Whatever ends the future without an exit (a panic of the host in a host call, the threads going away) must not
@@ -84,7 +81,6 @@ impl Command {
 }
 
 async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
-    let budget = template.spec().fuel;
     let progress = Progress::default();
     let guest = async {
         match image.program() {
@@ -95,22 +91,10 @@ async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
             Program::HandlerP2(_) | Program::HandlerP3(_) => Ok(Exit::failed("not a command".to_owned())),
         }
     };
-    let error = match progress.metered(guest, template.meters()).await {
-        Ok(exit) => return exit,
-        Err(error) => error,
-    };
-    if template.meters().memory.exceeded() {
-        template.log(crate::exit::OUT_OF_MEMORY);
-        return Exit::out_of_memory();
+    match progress.metered(guest, template.meters()).await {
+        Ok(exit) => exit,
+        Err(error) => template.failed(&error),
     }
-    let exit = Exit::from_error(&error, budget);
-    match exit.reason {
-        ExitReason::Exited => {}
-        ExitReason::OutOfFuel => template.log(&exit.message),
-        // With the wasm backtrace.
-        _ => template.log(&crate::exit::report(&error)),
-    }
-    exit
 }
 
 /// Gives a store's data its limiter.
@@ -139,12 +123,26 @@ impl<'a, T: Send> MeteredStore<'a, T> {
         store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
         Ok(Self { store, budget, meters: template.meters(), progress })
     }
+
+    /// How its guest ended. A failure is told while the store still is as it was left.
+    fn exit(mut self, template: &Template, ran: wasmtime::Result<Exit>) -> Exit {
+        ran.unwrap_or_else(|error| {
+            self.record_fuel();
+            template.failed(&with_core_dump(error, &mut self.store, template.spec().dumps()))
+        })
+    }
+}
+
+impl<T: 'static> MeteredStore<'_, T> {
+    fn record_fuel(&mut self) {
+        let left = self.store.get_fuel().unwrap_or(self.budget);
+        self.progress.ended(self.meters, self.budget.saturating_sub(left));
+    }
 }
 
 impl<T: 'static> Drop for MeteredStore<'_, T> {
     fn drop(&mut self) {
-        let left = self.store.get_fuel().unwrap_or(self.budget);
-        self.meters.fuel.add(self.progress.rest(self.budget.saturating_sub(left)));
+        self.record_fuel();
     }
 }
 
@@ -158,10 +156,14 @@ async fn run_module(
         MeteredStore::new(engine, template, progress, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_module(store);
-    let instance = pre.instantiate_async(&mut *store).await?;
-    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-    start.call_async(store, ()).await?;
-    Ok(Exit::exited(0))
+    let run = async {
+        let instance = pre.instantiate_async(&mut *store).await?;
+        let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+        start.call_async(&mut *store, ()).await?;
+        Ok(Exit::exited(0))
+    };
+    let ran = run.await;
+    Ok(metered.exit(template, ran))
 }
 
 async fn run_p2(
@@ -174,9 +176,13 @@ async fn run_p2(
         MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
-    let command = pre.instantiate_async(&mut *store).await?;
-    let result = command.wasi_cli_run().call_run(store).await?;
-    Ok(Exit::exited(i32::from(result.is_err())))
+    let run = async {
+        let command = pre.instantiate_async(&mut *store).await?;
+        let result = command.wasi_cli_run().call_run(&mut *store).await?;
+        Ok(Exit::exited(i32::from(result.is_err())))
+    };
+    let ran = run.await;
+    Ok(metered.exit(template, ran))
 }
 
 async fn run_p3(
@@ -189,8 +195,12 @@ async fn run_p3(
         MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
-    let command = pre.instantiate_async(&mut *store).await?;
-    let result =
-        store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;
-    Ok(Exit::exited(i32::from(result.is_err())))
+    let run = async {
+        let command = pre.instantiate_async(&mut *store).await?;
+        let result =
+            store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await??;
+        Ok(Exit::exited(i32::from(result.is_err())))
+    };
+    let ran = run.await;
+    Ok(metered.exit(template, ran))
 }

@@ -172,20 +172,29 @@ impl Container {
 
     /// What it used until now.
     pub fn usage(&self) -> Usage {
-        let meters = &self.inner.meters;
-        Usage {
-            cpu_time: meters.cpu.used(),
-            throttled_time: meters.cpu.throttled(),
-            fuel: meters.fuel.sum(),
-            memory: meters.memory.used(),
-            memory_peak: meters.memory.peak(),
-            requests: meters.requests.sum(),
-            traps: meters.traps.load(Ordering::Relaxed),
-        }
+        self.inner.meters.usage()
     }
 
     /// The tightest limit on its memory in bytes, its own or its task's, if there is one.
     pub fn memory_limit(&self) -> Option<u64> {
-        Some(self.inner.meters.memory.limit()).filter(|limit| *limit < u64::MAX)
+        self.inner.meters.memory_limit()
+    }
+}
+
+impl Meters {
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            cpu_time: self.cpu.used(),
+            throttled_time: self.cpu.throttled(),
+            fuel: self.fuel.sum(),
+            memory: self.memory.used(),
+            memory_peak: self.memory.peak(),
+            requests: self.requests.sum(),
+            traps: self.traps.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn memory_limit(&self) -> Option<u64> {
+        Some(self.memory.limit()).filter(|limit| *limit < u64::MAX)
     }
 }

@@ -98,7 +98,9 @@ impl Exit {
 /// What ended a guest, for its log: the error with its causes, among them the wasm backtrace. Not the error's debug form, which has the host's frames,
 /// too, where `RUST_BACKTRACE` is set: they say nothing to a guest's author, and to name them takes the host some 80 MB.
 pub(crate) fn report(error: &wasmtime::Error) -> String {
-    error.chain().map(|cause| format!("{cause}\n")).collect()
+    let causes = error.chain().map(|cause| format!("{cause}\n"));
+    // A core dump's own text is a list of modules and globals.
+    causes.filter(|cause| !cause.starts_with("wasm coredump ")).collect()
 }
 
 /// The first line of a message of several.

@@ -15,6 +15,7 @@
 //! - `cgi`: a preview 1 module as one that answers requests.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
 //! - `pipes`: standard input and output that somebody else reads and writes.
+//! - `crash`: what is told of a guest that failed.
 //! - `state`, `logs`: what a guest sees of the world. The host functions behind it are the crate `coracle-runtime-host`.
 //!
 //! ```
@@ -35,6 +36,7 @@ mod cgi;
 mod command;
 mod container;
 mod cpu;
+mod crash;
 mod engine;
 mod exit;
 mod handler;
@@ -50,6 +52,7 @@ pub use coracle_runtime_host::files::mounts::{EphemeralStorage, MAX_OPEN_FILES, 
 pub use coracle_runtime_host::files::quota::{NAME_BYTES, Quota, StorageLimits};
 pub use coracle_runtime_host::network::{self, Network, TaskNetwork, Uplink};
 pub use coracle_runtime_host::outgoing::HttpClient;
+pub use crash::{CORE_DUMPS, CoreDump, Crash, CrashSink};
 pub use engine::{DEFAULT_MAX_INSTANCES, Runtime, RuntimeConfig, RuntimeError};
 pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};

@@ -1,6 +1,8 @@
 //! What a guest sees of the world: the filling of each new store.
 
 use crate::container::{ContainerSpec, Meters, Output, StartError, Stdin};
+use crate::crash::Crash;
+use crate::exit::{self, Exit, ExitReason};
 use crate::logs::{GuestOutput, LogLine, Stream};
 use crate::pipes::InputPipe;
 use coracle_runtime_host::files::mounts::Mounts;
@@ -8,6 +10,7 @@ use coracle_runtime_host::limits;
 use coracle_runtime_host::memory::StoreMemory;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -127,8 +130,32 @@ impl Template {
         wasi
     }
 
+    /// Reads the error that ended a guest, and says what it was: to the guest's log, and to whoever keeps crashes.
+    pub(crate) fn failed(&self, error: &wasmtime::Error) -> Exit {
+        let exit = match self.meters.memory.exceeded() {
+            true => Exit::out_of_memory(),
+            false => Exit::from_error(error, self.spec.fuel),
+        };
+        match exit.reason {
+            ExitReason::Exited => return exit,
+            ExitReason::OutOfMemory | ExitReason::OutOfFuel => self.log(&exit.message),
+            _ => {
+                self.meters.traps.fetch_add(1, Ordering::Relaxed);
+                // With the wasm backtrace.
+                self.log(&exit::report(error));
+            }
+        }
+        if let Some(crashes) = &self.spec.crashes
+            && crashes.wants()
+        {
+            let (usage, limit) = (self.meters.usage(), self.meters.memory_limit());
+            crashes.crashed(Crash::new(&exit, error, usage, limit));
+        }
+        exit
+    }
+
     /// Says something about a guest where the guest's own words go.
-    pub(crate) fn log(&self, message: &str) {
+    fn log(&self, message: &str) {
         match &self.spec.output {
             Output::Log(sink) => {
                 for line in message.lines() {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 use coracle_runtime::{
-    Container, ContainerSpec, Envelope, Exit, ExitReason, InputPipe, Output, RingLog, Runtime, RuntimeConfig,
-    StartError, Stdin, Stream, Usage, output_pipe,
+    CORE_DUMPS, Container, ContainerSpec, CoreDump, Crash, CrashSink, Envelope, Exit, ExitReason, InputPipe,
+    Output, RingLog, Runtime, RuntimeConfig, StartError, Stdin, Stream, Usage, output_pipe,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,4 +235,57 @@ async fn the_fuel_of_a_command_that_never_ends_is_seen_while_it_runs_and_counted
     let container = start(&runtime, SPIN, spec).await;
     assert_eq!(container.wait().await.reason, ExitReason::OutOfFuel);
     assert_eq!(container.usage().fuel, 50_000_000);
+}
+
+/// Keeps everything that it is told.
+#[derive(Debug, Default)]
+struct Crashes(std::sync::Mutex<Vec<Crash>>);
+
+impl CrashSink for Crashes {
+    fn wants(&self) -> bool {
+        true
+    }
+
+    fn wants_core_dump(&self) -> bool {
+        true
+    }
+
+    fn crashed(&self, crash: Crash) {
+        self.0.lock().unwrap().push(crash);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_is_told_with_its_backtrace_and_the_account_as_it_was() {
+    let crashes = Arc::new(Crashes::default());
+    let grows = r#"(module $app (memory (export "memory") 2) (func $grows (drop (memory.grow (i32.const 100))))
+        (func (export "_start") (call $grows)))"#;
+    let traps = r#"(module $app (memory (export "memory") 2) (func $deep unreachable) (func (export "_start") (call $deep)))"#;
+    for (text, fuel) in [(traps, None), (SPIN, Some(200_000)), (grows, None), (&exit_with(3), None)] {
+        let spec = ContainerSpec {
+            crashes: Some(crashes.clone()),
+            core_dump: Some(1 << 20),
+            memory: Some(1 << 20),
+            fuel,
+            ..ContainerSpec::named("job")
+        };
+        run(text, spec).await;
+    }
+    let told = crashes.0.lock().unwrap();
+    let reasons: Vec<ExitReason> = told.iter().map(|crash| crash.reason).collect();
+    assert_eq!(
+        reasons,
+        [ExitReason::Trapped, ExitReason::OutOfFuel, ExitReason::OutOfMemory],
+        "not for an exit code"
+    );
+    assert!(told[0].backtrace.contains("app!deep"), "{}", told[0].backtrace);
+    assert_eq!((told[0].usage.memory, told[0].memory_limit), (2 * 65536, Some(1 << 20)));
+    assert_eq!((told[0].usage.traps, told[1].usage.fuel), (1, 200_000));
+    assert!(told[2].backtrace.contains("app!grows"), "{}", told[2].backtrace);
+    let dumped: Vec<bool> = told.iter().map(|crash| crash.core_dump.is_some()).collect();
+    let expected = if CORE_DUMPS { [true, true, false] } else { [false; 3] };
+    assert_eq!(dumped, expected, "never of memory beyond the limit");
+    if let Some(CoreDump(dump)) = &told[0].core_dump {
+        assert!(dump.starts_with(b"\0asm") && dump.len() < 2 * 65536, "{} bytes", dump.len());
+    }
 }

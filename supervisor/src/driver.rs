@@ -19,6 +19,7 @@ use futures_util::stream::BoxStream;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 
+use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
 use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
@@ -41,6 +42,9 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
 
     /// Closes a service's listener: takes no new connection, lets requests in flight finish within `deadline`, and forgets its target group.
     async fn unpublish(&self, target_group_arn: &str, deadline: Duration);
+
+    /// The crashes of a task's containers that are kept, oldest first; also of a task that is over.
+    async fn crashes(&self, task: &TaskId) -> Vec<CrashReport>;
 
     /// Removes what is kept of a task that is over and not shown any more, such as its logs.
     async fn forget(&self, task: &TaskId);

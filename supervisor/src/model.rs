@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod arn;
 pub mod cluster;
+pub mod crash;
 pub mod deployment;
 pub mod environment_file;
 pub mod health_check;

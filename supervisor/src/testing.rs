@@ -23,6 +23,7 @@ use crate::driver::{
     ContainerExit, ContainerMeters, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure,
     StartFailureKind, TargetGroup, TaskLaunch, TaskMeters, Unrunnable, Usage,
 };
+use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
 use crate::model::task::{NetworkBinding, TargetHealth};
@@ -278,6 +279,10 @@ impl Driver for SimulatedDriver {
 
     async fn unpublish(&self, target_group_arn: &str, _deadline: Duration) {
         self.world.lock().listeners.remove(target_group_arn);
+    }
+
+    async fn crashes(&self, _task: &TaskId) -> Vec<CrashReport> {
+        Vec::new()
     }
 
     async fn forget(&self, _task: &TaskId) {}

@@ -28,7 +28,7 @@ pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{ServiceCommand, ServiceCreate, ServiceUpdate};
 pub(crate) use stats::StatsArgs;
-pub(crate) use task::{TaskCommand, TaskRun};
+pub(crate) use task::{TaskCommand, TaskCrashes, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
 pub(crate) use values::{Endpoint, NetworkChoice};

@@ -1,5 +1,7 @@
 //! `coracle task`, and what other commands show of tasks.
 
+mod crashes;
+
 use coracle_supervisor::model::task::Task;
 use serde_json::{Value, json};
 
@@ -21,8 +23,12 @@ pub(crate) async fn main(command: TaskCommand) -> Result<(), Failure> {
         TaskCommand::Describe(args) => {
             let client = Client::new(&args.cluster.api);
             let task = find(&client, &args.cluster.cluster, &args.task).await?;
-            output::print(args.cluster.api.output.output, &task, || description(&task))
+            let crashes = crashes::of(&client, &task).await?;
+            output::print(args.cluster.api.output.output, &task, || {
+                description(&task) + &crashes::summary(&task, &crashes)
+            })
         }
+        TaskCommand::Crashes(args) => crashes::main(args).await,
         TaskCommand::Stop(args) => {
             let client = Client::new(&args.cluster.api);
             let task = find(&client, &args.cluster.cluster, &args.task).await?;

@@ -54,8 +54,9 @@ impl Progress {
         .await
     }
 
-    /// What of the `used` fuel has not been metered yet.
-    pub(super) fn rest(&self, used: u64) -> u64 {
-        used.saturating_sub(self.metered.load(Ordering::Relaxed))
+    /// Meters what of the `used` fuel has not been metered yet.
+    pub(super) fn ended(&self, meters: &Meters, used: u64) {
+        let before = self.metered.fetch_max(used, Ordering::Relaxed);
+        meters.fuel.add(used.saturating_sub(before));
     }
 }

@@ -1,6 +1,7 @@
 //! What a container is asked to be.
 
 use crate::cpu::{CpuAccount, UNITS_PER_CORE};
+use crate::crash::{CrashSink, Dumps};
 use crate::logs::LogSink;
 use crate::pipes::{InputPipe, OutputPipe};
 use coracle_runtime_host::files::mounts::Mount;
@@ -59,6 +60,10 @@ pub struct ContainerSpec {
     pub stdin: Stdin,
     /// Where standard output and standard error go.
     pub output: Output,
+    /// Who is told of guests that fail.
+    pub crashes: Option<Arc<dyn CrashSink>>,
+    /// The largest core dump that is taken of one, in bytes of its memories; `None` is none. Only where [`CORE_DUMPS`](crate::CORE_DUMPS).
+    pub core_dump: Option<u64>,
 }
 
 impl ContainerSpec {
@@ -83,7 +88,13 @@ impl ContainerSpec {
             cgi: false,
             stdin: Stdin::Null,
             output: Output::Null,
+            crashes: None,
+            core_dump: None,
         }
+    }
+
+    pub(crate) fn dumps(&self) -> Dumps<'_> {
+        Dumps { sink: self.crashes.as_deref(), limit: self.core_dump }
     }
 
     pub(crate) fn cpu_account(&self) -> Arc<CpuAccount> {

@@ -69,6 +69,9 @@ impl Platform {
 fn config(wasi: Wasi, instances: u32) -> Config {
     let mut config = Config::new();
     config.consume_fuel(true).allocation_strategy(pool::strategy(instances));
+    // A trap notes where the memories are; what they hold is copied for a container that wants it.
+    #[cfg(feature = "core-dump")]
+    config.coredump_on_trap(true);
     match wasi {
         Wasi::Sequential => config.concurrency_support(false),
         Wasi::Concurrent => config.wasm_component_model_async(true),

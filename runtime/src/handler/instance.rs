@@ -4,7 +4,8 @@ use super::error::CallError;
 use crate::cgi;
 use crate::container::Meters;
 use crate::cpu::YIELD_INTERVAL;
-use crate::exit::{self, Exit, ExitReason};
+use crate::crash::{Dumps, with_core_dump};
+use crate::exit::ExitReason;
 use crate::image::{Image, Program};
 use crate::state::Template;
 use coracle_runtime_host::limits;
@@ -16,7 +17,6 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as P2Scheme;
@@ -100,7 +100,8 @@ impl Instances {
         };
         let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
         instance.refuel(fuel).map_err(|error| self.explain(&error))?;
-        instance.answer(request, answer).await.map_err(|error| self.explain(&error))?;
+        let dumps = self.template.spec().dumps();
+        instance.answer(request, answer, dumps).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
         if instance.requests < reuse
             && let Some(before) = self.warm.here().swap(Some(instance))
@@ -135,26 +136,14 @@ impl Instances {
         Ok(Instance { store, proxy, requests: 0, fuel, meters: self.template.meters().clone() })
     }
 
-    /// Says in the log what ended a guest, and tells the caller what it means.
+    /// Says what ended a guest, and tells the caller what it means.
     fn explain(&self, error: &wasmtime::Error) -> CallError {
-        let meters = self.template.meters();
-        if meters.memory.exceeded() {
-            self.template.log(exit::OUT_OF_MEMORY);
-            return CallError::OutOfMemory;
-        }
-        let exit = Exit::from_error(error, self.template.spec().fuel);
+        let exit = self.template.failed(error);
         match exit.reason {
-            ExitReason::OutOfFuel => {
-                self.template.log(&exit.message);
-                CallError::OutOfFuel
-            }
+            ExitReason::OutOfMemory => CallError::OutOfMemory,
+            ExitReason::OutOfFuel => CallError::OutOfFuel,
             ExitReason::Exited => CallError::NoAnswer(exit.message),
-            _ => {
-                meters.traps.fetch_add(1, Ordering::Relaxed);
-                // With the wasm backtrace.
-                self.template.log(&exit::report(error));
-                CallError::Trapped(exit.message)
-            }
+            _ => CallError::Trapped(exit.message),
         }
     }
 }
@@ -173,11 +162,20 @@ impl Instance {
         self.fuel = left;
     }
 
-    async fn answer(&mut self, request: Request<WasiBody>, answer: Answer) -> wasmtime::Result<()> {
-        match &self.proxy {
+    async fn answer(
+        &mut self,
+        request: Request<WasiBody>,
+        answer: Answer,
+        dumps: Dumps<'_>,
+    ) -> wasmtime::Result<()> {
+        let answered = match &self.proxy {
             Proxy::P2(proxy) => answer_p2(&mut self.store, proxy, request, answer).await,
             Proxy::P3(proxy) => answer_p3(&mut self.store, proxy, request, answer).await,
-        }
+        };
+        answered.map_err(|error| {
+            self.record_fuel();
+            with_core_dump(error, &mut self.store, dumps)
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! A container's lines in files that take turns.
 
-use super::{LogFormat, LogLine, LogSink, Stream};
+use super::{LogFormat, LogLine, LogSink, MAX_TAIL, Stream};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -105,6 +105,37 @@ impl LogSink for FileLog {
             Err(_) => state.dropped += 1,
         }
     }
+
+    fn tail(&self, lines: usize) -> Vec<LogLine> {
+        let text = end_of(&self.path).unwrap_or_default();
+        let mut tail: Vec<LogLine> = text.lines().rev().filter_map(LogLine::parse).take(lines).collect();
+        tail.reverse();
+        tail
+    }
+}
+
+/// The last bytes of a log's files, beginning with a whole line.
+fn end_of(path: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    for file in FileLog::files(path)? {
+        let room = (MAX_TAIL - text.len()) as u64;
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        let from = length.saturating_sub(room);
+        file.seek(SeekFrom::Start(from))?;
+        let mut older = Vec::new();
+        file.take(room).read_to_end(&mut older)?;
+        if from > 0 {
+            let first_end = older.iter().position(|byte| *byte == b'\n').map_or(older.len(), |end| end + 1);
+            older.drain(..first_end);
+        }
+        older.extend_from_slice(&text);
+        text = older;
+        if from > 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -172,6 +203,23 @@ mod tests {
                 all.lines().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
             assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
         }
+    }
+
+    #[test]
+    fn the_newest_lines_are_found_in_the_files_they_are_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let log = FileLog::create(&path, Rotation { max_bytes: 60, max_files: 3 }, LogFormat::Plain).unwrap();
+        write(&log, 0..10);
+        let tail = |lines| log.tail(lines).into_iter().map(|line| line.message).collect::<Vec<_>>();
+        assert_eq!(tail(4), ["line 6", "line 7", "line 8", "line 9"]);
+        assert_eq!(tail(1000).last().unwrap(), "line 9");
+        let large =
+            FileLog::create(&path, Rotation { max_bytes: 1 << 20, max_files: 3 }, LogFormat::Plain).unwrap();
+        write(&large, 10..20_000);
+        let tail = large.tail(usize::MAX);
+        assert!(tail.len() > 1000 && tail.len() * 16 < MAX_TAIL, "{}", tail.len());
+        assert_eq!(tail.last().unwrap().message, "line 19999");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The newest lines of a container, in memory.
 
-use super::{LogLine, LogSink};
+use super::{LogLine, LogSink, MAX_TAIL};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
@@ -46,6 +46,18 @@ impl LogSink for RingLog {
             state.first += 1;
         }
     }
+
+    fn tail(&self, lines: usize) -> Vec<LogLine> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let newest = state.lines.iter().rev().take(lines).take_while(|line| {
+            bytes += line.message.len();
+            bytes <= MAX_TAIL
+        });
+        let mut tail: Vec<LogLine> = newest.cloned().collect();
+        tail.reverse();
+        tail
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +78,7 @@ mod tests {
         }
         let kept: Vec<_> = ring.since(0).into_iter().map(|(number, line)| (number, line.message)).collect();
         assert_eq!(kept, [(2, "c".to_owned()), (3, "d".to_owned()), (4, "e".to_owned())]);
+        assert_eq!(ring.tail(2), [line("d"), line("e")]);
         assert_eq!(ring.since(4).len(), 1);
         assert!(ring.since(5).is_empty());
     }

@@ -8,10 +8,14 @@
 //! - `probe`: asking a container how it is.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
 //! - `logs`: what containers print.
+//! - `crashes`: what is kept of guests that failed.
+//! - `leftovers`: what an earlier process left.
 
 mod addresses;
 mod commands;
+mod crashes;
 mod images;
+mod leftovers;
 mod logs;
 mod ports;
 mod probe;
@@ -31,9 +35,12 @@ use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
 use super::{
     Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Unrunnable,
 };
+use crate::model::crash::CrashReport;
+use crate::model::labels::CORE_DUMP;
 use crate::model::names::TaskId;
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition, TransportProtocol};
 use addresses::Addresses;
+use crashes::Crashes;
 use images::Images;
 pub use logs::ContainerLog;
 use logs::Logs;
@@ -71,6 +78,7 @@ struct Inner {
     host_port_address: IpAddr,
     targets: Targets,
     logs: Logs,
+    crashes: Crashes,
     volumes: Volumes,
 }
 
@@ -94,6 +102,7 @@ impl LocalDriver {
             host_port_address: config.host_port_address.unwrap_or(DEFAULT_HOST_PORT_ADDRESS),
             targets: Targets::new(balancer),
             logs: Logs::open(config.data_dir.as_deref())?,
+            crashes: Crashes::open(config.data_dir.as_deref())?,
             volumes: Volumes::open(config.data_dir.as_deref())?,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -133,6 +142,12 @@ impl Driver for LocalDriver {
                 image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
             logs::check(container.log_configuration.as_ref())
                 .map_err(|why| Unrunnable(format!("Container '{}': {why}.", container.name)))?;
+            if container.docker_labels.contains_key(CORE_DUMP) && !coracle_runtime::CORE_DUMPS {
+                return Err(Unrunnable(format!(
+                    "Container '{}': this build takes no core dumps, so that {CORE_DUMP} cannot be honoured; it was built without the feature core-dump.",
+                    container.name
+                )));
+            }
             memory_suffices(container, &image, content.memory_mib())?;
             let is_handler = image.kind() == ImageKind::Handler;
             if is_handler
@@ -174,10 +189,22 @@ impl Driver for LocalDriver {
         self.inner.targets.unpublish(target_group_arn, deadline).await;
     }
 
+    async fn crashes(&self, task: &TaskId) -> Vec<CrashReport> {
+        let (inner, task) = (Arc::clone(&self.inner), task.clone());
+        tokio::task::spawn_blocking(move || inner.crashes.of(&task)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read crash reports");
+            Vec::new()
+        })
+    }
+
     async fn forget(&self, task: &TaskId) {
         let (inner, task) = (Arc::clone(&self.inner), task.clone());
-        if let Err(error) = tokio::task::spawn_blocking(move || inner.logs.forget(&task)).await {
-            tracing::error!(%error, "cannot remove a task's logs");
+        let forget = move || {
+            inner.logs.forget(&task);
+            inner.crashes.forget(&task);
+        };
+        if let Err(error) = tokio::task::spawn_blocking(forget).await {
+            tracing::error!(%error, "cannot remove what is kept of a task");
         }
     }
 }

@@ -10,8 +10,13 @@ use crate::error::OperationError;
 
 /// Prefix of the labels that mean something to us.
 pub const PREFIX: &str = "coracle.";
+/// The label that asks for core dumps.
+pub const CORE_DUMP: &str = "coracle.core-dump";
 /// A request to a handler that takes longer is ended: the balancer's own idle time-out is the same 60 s.
 pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest core dump in MiB: a copy of it is made in memory.
+const MAX_CORE_DUMP_MIB: u32 = 1024;
 
 /// Settings of one container, from its labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,8 @@ pub struct ContainerSettings {
     pub instance_reuse: Option<u32>,
     /// `coracle.max-concurrency`: requests that a handler's task answers at the same time; the runtime's default when absent.
     pub max_concurrency: Option<u32>,
+    /// `coracle.core-dump`: the largest core dump that is taken of a guest that fails, in MiB of its memory; none when absent.
+    pub core_dump_mib: Option<u32>,
     /// `coracle.request-timeout`: seconds, may be fractional, above zero.
     pub request_timeout: Duration,
     /// `coracle.egress`: what the container may reach outside of its task; nothing when absent.
@@ -43,6 +50,7 @@ impl ContainerSettings {
             fuel: None,
             instance_reuse: None,
             max_concurrency: None,
+            core_dump_mib: None,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             egress: Egress::default(),
             ephemeral_storage_mib: None,
@@ -66,6 +74,11 @@ impl ContainerSettings {
                     let most = value.parse().ok().filter(|most| *most > 0);
                     settings.max_concurrency = Some(most.ok_or_else(|| refuse("a whole number above 0"))?);
                 }
+                "core-dump" => {
+                    let mib = value.parse().ok().filter(|mib| (1..=MAX_CORE_DUMP_MIB).contains(mib));
+                    settings.core_dump_mib =
+                        Some(mib.ok_or_else(|| refuse("1 to 1024, the most MiB of memory to write"))?);
+                }
                 "request-timeout" => {
                     let seconds =
                         value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -88,7 +101,7 @@ impl ContainerSettings {
                 }
                 _ => {
                     return Err(OperationError::client(format!(
-                        "Unknown label for container '{container}': {label}. Known are coracle.egress, coracle.ephemeral-storage-mib, \
+                        "Unknown label for container '{container}': {label}. Known are coracle.core-dump, coracle.egress, coracle.ephemeral-storage-mib, \
                          coracle.fuel, coracle.instance-reuse, coracle.max-concurrency and coracle.request-timeout."
                     )));
                 }

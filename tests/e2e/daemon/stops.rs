@@ -154,3 +154,22 @@ impl Load {
         }
     }
 }
+
+#[test]
+fn a_crash_is_described_with_its_backtrace() {
+    let daemon = Daemon::start();
+    let image = daemon.directory.path().join("trap.wat");
+    std::fs::write(
+        &image,
+        "(module $app (memory (export \"memory\") 1) (func $fall unreachable) (func (export \"_start\") (call $fall)))",
+    )
+    .unwrap();
+    daemon.register("trap", json!({ "image": image }));
+    let id = daemon.output("task run trap").stdout.trim().to_owned();
+    let described = |what: &str| daemon.output(&format!("task {what} {id}")).stdout;
+    eventually("the crash", || described("describe"), |text| text.contains("CRASHED"));
+    let text = described("describe");
+    assert!(text.contains("trap        Trapped: wasm trap") && text.contains("shows it in full"), "{text}");
+    let text = described("crashes");
+    assert!(text.contains("app!fall") && text.contains("container   trap of trap:1"), "{text}");
+}

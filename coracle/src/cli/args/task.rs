@@ -9,6 +9,7 @@ use super::{ClusterArgs, values};
   coracle task run wordcount --count 2 --env MODE=fast -- /data/input
   coracle task ls --all
   coracle task describe 1b2c3d4e
+  coracle task crashes 1b2c3d4e
   coracle task stop 1b2c3d4e --reason 'no longer needed'")]
 pub(crate) enum TaskCommand {
     /// Run standalone tasks; nobody replaces them
@@ -25,6 +26,11 @@ pub(crate) enum TaskCommand {
     /// Show one task, and why it stopped
     #[command(after_help = "Examples:\n  coracle task describe 1b2c3d4e")]
     Describe(TaskName),
+    /// Show why a task's guests failed: backtraces, last words, what they had used
+    #[command(
+        after_help = "Examples:\n  coracle task crashes 1b2c3d4e\n  coracle task crashes 1b2c3d4e --last --output json"
+    )]
+    Crashes(TaskCrashes),
     /// Stop a task
     #[command(after_help = "Examples:\n  coracle task stop 1b2c3d4e --reason 'no longer needed'")]
     Stop(TaskStop),
@@ -69,6 +75,19 @@ pub(crate) struct TaskList {
 pub(crate) struct TaskName {
     /// The task's id, the beginning of it, or its ARN
     pub(crate) task: String,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskCrashes {
+    /// The task's id, the beginning of it, or its ARN
+    pub(crate) task: String,
+
+    /// Only the newest
+    #[arg(long)]
+    pub(crate) last: bool,
+
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }

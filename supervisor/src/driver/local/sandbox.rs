@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use coracle_balancer::{Target, TargetMeter, TcpTarget, TcpTargetConfig};
 use coracle_runtime::{
-    Abi, Container, ContainerSpec, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount, Network,
-    Output, Stdin, TaskNetwork,
+    Abi, Container, ContainerSpec, CrashSink, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount,
+    Network, Output, Stdin, TaskNetwork,
 };
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::net::TcpStream;
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::addresses::Lease;
+use super::crashes::Subject;
 use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::{Inner, MIB, failure, in_words};
@@ -54,6 +55,7 @@ pub(super) struct LocalSandbox {
 struct State {
     containers: BTreeMap<String, Arc<ArcSwap<Container>>>,
     logs: BTreeMap<String, Arc<dyn LogSink>>,
+    crashes: BTreeMap<String, Arc<dyn CrashSink>>,
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
@@ -128,6 +130,7 @@ impl LocalSandbox {
             memory: over.memory.or(definition.memory).map(|mib| u64::from(mib) * MIB),
             cgi: self.images.get(&definition.name).is_some_and(|image| is_cgi(image, definition)),
             fuel: settings.fuel,
+            core_dump: settings.core_dump_mib.map(|mib| u64::from(mib) * MIB),
             request_timeout: settings.request_timeout,
             instance_reuse: settings.instance_reuse.unwrap_or(defaults.instance_reuse),
             max_concurrency: settings.max_concurrency.unwrap_or(defaults.max_concurrency),
@@ -149,7 +152,7 @@ impl LocalSandbox {
     }
 
     /// Where the container's output is kept. One that is started again goes on in the same log.
-    fn log(&self, container: &str) -> Result<Output, StartFailure> {
+    fn log(&self, container: &str) -> Result<Arc<dyn LogSink>, StartFailure> {
         let known = self.lock().logs.get(container).cloned();
         let definition = self.launch.definition.content.container(container);
         let configuration = definition.and_then(|definition| definition.log_configuration.as_ref());
@@ -160,7 +163,28 @@ impl LocalSandbox {
             })?,
         };
         self.lock().logs.insert(container.to_owned(), Arc::clone(&sink));
-        Ok(Output::Log(sink))
+        Ok(sink)
+    }
+
+    /// Where the container's crashes are kept. One that is started again goes on where it was.
+    fn crash_sink(
+        &self,
+        definition: &ContainerDefinition,
+        image: &Image,
+        log: &Arc<dyn LogSink>,
+    ) -> Arc<dyn CrashSink> {
+        let make = || {
+            let subject = Subject {
+                task: self.launch.id.clone(),
+                task_arn: self.launch.arn.clone(),
+                task_definition: self.launch.definition.id().to_string(),
+                container: definition.name.clone(),
+                image: definition.image.clone(),
+                image_digest: image.digest().to_owned(),
+            };
+            self.driver.crashes.sink(subject, Arc::clone(log))
+        };
+        Arc::clone(self.lock().crashes.entry(definition.name.clone()).or_insert_with(make))
     }
 
     /// The task's side of a target group: its handler, or the address of its server.
@@ -206,7 +230,12 @@ impl Sandbox for LocalSandbox {
         let (Some(definition), Some(image)) = (definition, self.images.get(container)) else {
             return Err(cannot(format!("there is no container '{container}'")));
         };
-        let spec = ContainerSpec { output: self.log(container)?, ..self.spec(definition)? };
+        let log = self.log(container)?;
+        let spec = ContainerSpec {
+            crashes: Some(self.crash_sink(definition, image, &log)),
+            output: Output::Log(log),
+            ..self.spec(definition)?
+        };
         let is_handler = image.kind() == ImageKind::Handler;
         // Of an earlier run, if it is started again.
         let before = self.lock().ports.remove(container);

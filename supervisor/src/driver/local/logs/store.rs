@@ -5,18 +5,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use coracle_runtime::{FileLog, LogFormat, LogSink, RingLog, Rotation};
 use serde::{Deserialize, Serialize};
 
+use crate::driver::local::leftovers;
 use crate::model::names::TaskId;
 
 /// Lines and bytes of one container that are kept in memory where there is no data directory.
 const MAX_RING_LINES: usize = 10_000;
 const MAX_RING_BYTES: usize = 1 << 20;
-/// Logs of tasks that an earlier process ran are removed once nobody wrote to them for so long.
-const KEEP_LEFTOVERS: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a container's output is.
 #[derive(Clone, Debug)]
@@ -53,7 +51,7 @@ impl Store {
         let Some(data_dir) = data_dir else { return Ok(Self::Memory(Mutex::default())) };
         let directory = data_dir.join("logs");
         fs::create_dir_all(&directory)?;
-        remove_leftovers(&directory)?;
+        leftovers::remove(&directory)?;
         Ok(Self::Files(directory))
     }
 
@@ -163,20 +161,4 @@ fn names_file(directory: &Path, task: &TaskId, container: &str) -> PathBuf {
 fn lock<T>(tasks: &Mutex<T>) -> MutexGuard<'_, T> {
     // Guards single map operations.
     tasks.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn remove_leftovers(directory: &Path) -> io::Result<()> {
-    let now = SystemTime::now();
-    for task in fs::read_dir(directory)?.flatten() {
-        let ours = task.file_name().to_str().is_some_and(|name| TaskId::parse(name).is_some());
-        let age = task.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = age.and_then(|modified| now.duration_since(modified).ok()).unwrap_or_default();
-        if ours
-            && age > KEEP_LEFTOVERS
-            && let Err(error) = fs::remove_dir_all(task.path())
-        {
-            tracing::warn!(%error, path = %task.path().display(), "cannot remove old logs");
-        }
-    }
-    Ok(())
 }
