@@ -122,6 +122,8 @@ pub struct TaskLaunch {
     pub service: Option<ServiceName>,
     /// What each container finds in its environment.
     pub environments: BTreeMap<String, Environment>,
+    /// What the task is told about itself.
+    pub metadata: Arc<dyn MetadataSource>,
 }
 
 impl TaskLaunch {
@@ -167,6 +169,31 @@ pub struct Usage {
     pub memory: u64,
     /// Requests of the balancer that it has now.
     pub in_flight: u64,
+}
+
+/// Answers a task's questions about itself.
+pub trait MetadataSource: std::fmt::Debug + Send + Sync + 'static {
+    /// A document for one of the task's containers; `None` when there is none any more.
+    fn document(
+        &self,
+        container: &str,
+        document: MetadataDocument,
+    ) -> BoxFuture<'static, Option<serde_json::Value>>;
+}
+
+/// The documents of ECS's task metadata endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataDocument {
+    /// The container.
+    Container,
+    /// The task with its containers.
+    Task,
+    /// The same with the task's tags.
+    TaskWithTags,
+    /// What the container uses.
+    Stats,
+    /// What each of the task's containers uses.
+    TaskStats,
 }
 
 /// A published service's pool of targets.

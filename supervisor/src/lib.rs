@@ -20,6 +20,7 @@
 //! | [`secrets`] | where the values of secrets come from |
 //! | [`sessions`] | people who talk to programs inside tasks |
 //! | `view` | records as ECS shows them |
+//! | `metadata` | what tasks are told about themselves |
 //! | [`supervisor`](Supervisor) | puts it together |
 //! | [`testing`] | a driver that only pretends, for tests |
 //!
@@ -58,6 +59,7 @@ pub mod clock;
 pub mod driver;
 mod error;
 mod ingress;
+mod metadata;
 pub mod model;
 pub mod operations;
 mod records;

@@ -4,6 +4,7 @@
 //! is a breach that [`SimulatedDriver::breaches`] tells.
 
 mod load;
+mod observed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -176,41 +177,9 @@ impl SimulatedDriver {
         })
     }
 
-    /// What a container found in its environment.
-    pub fn environment(&self, task: &TaskId, container: &str) -> Vec<(String, String)> {
-        let sandbox = self.world.lock().tasks.get(task).cloned();
-        sandbox.map(|sandbox| sandbox.launch.environment(container)).unwrap_or_default()
-    }
-
-    /// How often a task's containers were asked how they are.
-    pub fn probes(&self, task: &TaskId) -> u64 {
-        let sandbox = self.world.lock().tasks.get(task).cloned();
-        sandbox.map_or(0, |sandbox| lock(&sandbox.inner).probes)
-    }
-
-    /// Containers in the order in which they were started.
-    pub fn started_in_order(&self) -> Vec<(TaskId, String)> {
-        self.world.lock().started_in_order.clone()
-    }
-
-    /// The listeners, by target group.
-    pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
-        self.world.lock().listeners.clone()
-    }
-
     /// Takes a port, as another program would.
     pub fn occupy(&self, address: SocketAddr) {
         self.world.lock().used_ports.insert(address);
-    }
-
-    /// Containers in the order in which they were stopped.
-    pub fn stopped_in_order(&self) -> Vec<(TaskId, String)> {
-        self.world.lock().stopped_in_order.clone()
-    }
-
-    /// What a driver must never be asked to do, and was.
-    pub fn breaches(&self) -> Vec<String> {
-        self.world.lock().breaches.clone()
     }
 
     /// Forgets everything that runs, as the death of the process does.

@@ -6,6 +6,8 @@
 //! udp-bind ADDRESS, udp-serve ADDRESS, udp-send ADDRESS TEXT
 //! resolve NAME, http URL, sockets COUNT
 //! ```
+//!
+//! `${NAME}` in an argument is what the environment has for it.
 
 mod http;
 mod tcp;
@@ -13,7 +15,7 @@ mod udp;
 
 use std::net::{IpAddr, SocketAddr};
 
-use wasip3::cli::environment::get_arguments;
+use wasip3::cli::environment::{get_arguments, get_environment};
 use wasip3::sockets::ip_name_lookup::resolve_addresses;
 use wasip3::sockets::types::{
     IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
@@ -25,7 +27,8 @@ wasip3::cli::command::export!(Probe);
 
 impl wasip3::exports::cli::run::Guest for Probe {
     async fn run() -> Result<(), ()> {
-        let arguments: Vec<String> = get_arguments().into_iter().skip(1).collect();
+        let arguments: Vec<String> =
+            get_arguments().into_iter().skip(1).map(|argument| expanded(&argument)).collect();
         for operation in arguments.split(|argument| argument == "then") {
             let operation: Vec<&str> = operation.iter().map(String::as_str).collect();
             let result = perform(&operation).await;
@@ -33,6 +36,11 @@ impl wasip3::exports::cli::run::Guest for Probe {
         }
         Ok(())
     }
+}
+
+fn expanded(argument: &str) -> String {
+    let variables = get_environment().into_iter();
+    variables.fold(argument.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), &value))
 }
 
 async fn perform(operation: &[&str]) -> Result<String, String> {

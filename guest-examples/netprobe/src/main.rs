@@ -16,7 +16,8 @@
 //! netprobe sockets COUNT                 how many sockets there may be at once
 //! ```
 //!
-//! `then` begins another operation: `netprobe resolve a.example then tcp-connect 192.0.2.1:80 hello`.
+//! `then` begins another operation: `netprobe resolve a.example then tcp-connect 192.0.2.1:80 hello`. `${NAME}` in an argument is what the environment has
+//! for it.
 
 mod http;
 mod names;
@@ -27,12 +28,17 @@ use std::net::SocketAddr;
 use wasip2::sockets::network::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress};
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).map(|argument| expanded(&argument)).collect();
     for operation in arguments.split(|argument| argument == "then") {
         let operation: Vec<&str> = operation.iter().map(String::as_str).collect();
         let result = perform(&operation);
         println!("{}: {}", operation.join(" "), result.unwrap_or_else(|error| format!("error {error}")));
     }
+}
+
+fn expanded(argument: &str) -> String {
+    let variables = std::env::vars();
+    variables.fold(argument.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), &value))
 }
 
 fn perform(operation: &[&str]) -> Result<String, String> {

@@ -7,6 +7,7 @@
 //! - [`egress`]: what may be reached, by name and by address.
 //! - [`special`]: addresses that no name leads to.
 //! - [`lookup`]: names to addresses, and which of them may be connected to for a while.
+//! - [`metadata`]: what a task may ask about itself.
 //! - [`task`]: what the containers of a task share: its address, its open ports and its limits.
 //! - `peers`: who sent us datagrams, and may be answered.
 //!
@@ -14,13 +15,16 @@
 
 pub mod egress;
 pub mod lookup;
+pub mod metadata;
 mod peers;
 pub mod special;
 pub mod task;
 
 use crate::outgoing::HttpClient;
 use egress::Egress;
+use http::Request;
 use lookup::{LookupError, Names, Resolve, SystemResolver};
+use metadata::Metadata;
 use peers::Peers;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -174,6 +178,9 @@ impl Network {
         };
         let address = canonical(address);
         let Inner { egress, names, task, .. } = &*self.inner;
+        if transport == Transport::Tcp && task.metadata().is_listener(address) {
+            return true;
+        }
         if address.ip() == own {
             // Only what the task itself has bound: what another program of this host listens to on all addresses, it listens to on
             // the task's as well.
@@ -209,6 +216,12 @@ impl Network {
     /// What a guest means by the address that it connects or sends to: localhost is the task itself, unless the host's is granted or
     /// the guest answers one who sent from there.
     pub(crate) fn destination(&self, wanted: SocketAddr, transport: Transport) -> SocketAddr {
+        if transport == Transport::Tcp
+            && self.has_sockets()
+            && let Some(listener) = self.inner.task.metadata().destination(wanted)
+        {
+            return listener;
+        }
         let Mode::Own(own) = self.mode() else { return wanted };
         let ip = wanted.ip().to_canonical();
         if !(ip.is_unspecified() || is_localhost(ip)) {
@@ -224,6 +237,9 @@ impl Network {
 
     /// How a remote address is shown to the guest: what is at the task's own is at localhost, where the guest expects its answer from.
     pub(crate) fn shown(&self, remote: SocketAddr) -> SocketAddr {
+        if self.inner.task.metadata().is_listener(remote) {
+            return metadata::ADDRESS;
+        }
         match self.mode() {
             Mode::Own(own) if remote.ip() == own => {
                 SocketAddr::new(Ipv4Addr::LOCALHOST.into(), remote.port())
@@ -275,6 +291,12 @@ impl Network {
         let name = egress::normal_name(host);
         egress::is_local_name(&name)
             || self.inner.egress.ports_of(&name).iter().any(|ports| ports.contains(&port))
+    }
+
+    /// Who answers a request to the task metadata endpoint, if it is one.
+    pub(crate) fn metadata<B>(&self, request: &Request<B>) -> Option<Arc<dyn Metadata>> {
+        let metadata = self.inner.task.metadata().of(request)?;
+        self.has_sockets().then(|| metadata.clone())
     }
 
     pub(crate) fn task(&self) -> &Arc<TaskShare> {

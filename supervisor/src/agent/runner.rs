@@ -12,6 +12,7 @@ use super::environment::environments;
 use super::life::{Event, Life};
 use super::report::Report;
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TaskLaunch};
+use crate::metadata::TaskMetadata;
 use crate::model::names::TaskId;
 use crate::model::task::{ContainerState, HealthStatus, LastStatus, StopCode, StopOrder, TaskRecord};
 use crate::model::task_definition::TaskDefinition;
@@ -367,6 +368,7 @@ impl Runner {
         let environments = environments.unwrap_or_else(|_| Err(too_slow())).map_err(failed_to_start)?;
         Ok(TaskLaunch {
             arn: config.identity.task(&record.cluster, &record.id),
+            metadata: Arc::new(TaskMetadata::new(&self.shared, &record.cluster, &record.id, definition)),
             id: record.id,
             cluster: record.cluster,
             definition: Arc::clone(definition),

@@ -8,6 +8,8 @@
 //! - `probe`: asking a container how it is.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
 //! - `logs`: what containers print.
+//! - `metering`: what tasks used.
+//! - `metadata`: where tasks ask about themselves.
 //! - `crashes`: what is kept of guests that failed.
 //! - `leftovers`: what an earlier process left.
 
@@ -17,6 +19,8 @@ mod crashes;
 mod images;
 mod leftovers;
 mod logs;
+mod metadata;
+mod metering;
 mod ports;
 mod probe;
 mod sandbox;
@@ -44,6 +48,7 @@ use crashes::Crashes;
 use images::Images;
 pub use logs::ContainerLog;
 use logs::Logs;
+use metadata::Endpoints;
 pub use ports::DEFAULT_HOST_PORT_ADDRESS;
 use sandbox::LocalSandbox;
 use targets::Targets;
@@ -79,6 +84,7 @@ struct Inner {
     targets: Targets,
     logs: Logs,
     crashes: Crashes,
+    endpoints: Endpoints,
     volumes: Volumes,
 }
 
@@ -103,6 +109,7 @@ impl LocalDriver {
             targets: Targets::new(balancer),
             logs: Logs::open(config.data_dir.as_deref())?,
             crashes: Crashes::open(config.data_dir.as_deref())?,
+            endpoints: Endpoints::default(),
             volumes: Volumes::open(config.data_dir.as_deref())?,
         };
         Ok(Self { inner: Arc::new(inner) })

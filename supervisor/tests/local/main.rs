@@ -12,6 +12,8 @@ mod host;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod logs;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod metadata;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod network;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

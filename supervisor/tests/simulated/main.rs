@@ -6,6 +6,8 @@ mod autoscaling;
 mod definitions;
 mod environment;
 mod health;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod metadata;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod properties;

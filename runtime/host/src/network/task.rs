@@ -1,6 +1,7 @@
 //! What the containers of a task share: its address, its open ports and its limits.
 
 use super::egress::Egress;
+use super::metadata::{Metadata, TaskMetadata};
 use super::{Mode, Network, Uplink};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -54,8 +55,16 @@ impl TaskNetwork {
             sockets: AtomicUsize::new(0),
             requests: Arc::new(Semaphore::new(MAX_OUTGOING_REQUESTS)),
             lookups: Semaphore::new(MAX_LOOKUPS),
+            metadata: TaskMetadata::default(),
         };
         Self { share: Arc::new(share) }
+    }
+
+    /// The same task, which may ask `metadata` about itself.
+    #[must_use]
+    pub fn with_metadata(self, metadata: Arc<dyn Metadata>) -> Self {
+        self.share.metadata.set(metadata);
+        self
     }
 
     /// The network of one of the task's containers, which may reach what `egress` grants.
@@ -79,6 +88,7 @@ pub(crate) struct TaskShare {
     sockets: AtomicUsize,
     requests: Arc<Semaphore>,
     lookups: Semaphore,
+    metadata: TaskMetadata,
 }
 
 impl TaskShare {
@@ -92,6 +102,10 @@ impl TaskShare {
 
     pub(crate) fn requests(&self) -> &Arc<Semaphore> {
         &self.requests
+    }
+
+    pub(super) fn metadata(&self) -> &TaskMetadata {
+        &self.metadata
     }
 
     pub(super) fn lookups(&self) -> &Semaphore {

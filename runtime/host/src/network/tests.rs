@@ -165,3 +165,51 @@ fn a_task_has_so_many_sockets_over_all_its_containers() {
     drop(sockets);
     assert_eq!(one.task().sockets(), 0);
 }
+
+#[derive(Debug)]
+struct Told(SocketAddr);
+
+impl Metadata for Told {
+    fn answer(&self, path: &str) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
+        let body = path.to_owned().into();
+        Box::pin(async { metadata::MetadataAnswer { status: http::StatusCode::OK, body } })
+    }
+
+    fn listener(&self) -> Option<SocketAddr> {
+        Some(self.0)
+    }
+}
+
+#[test]
+fn the_metadata_endpoint_is_reached_whatever_is_granted_and_nothing_else_by_it() {
+    let listener = at("127.0.0.1:4321");
+    let task = task(&["127.0.0.1:4321"]).with_metadata(Arc::new(Told(listener)));
+    let network = task.container(Egress::default());
+    assert!(!connects(&network, "127.0.0.1:4321"), "nobody was sent there yet, and nobody may guess it");
+    for endpoint in ["169.254.170.2:80", "[::ffff:169.254.170.2]:80"] {
+        assert!(connects(&network, endpoint), "{endpoint}");
+        assert_eq!(network.destination(at(endpoint), Transport::Tcp), listener);
+    }
+    assert_eq!(network.shown(listener), metadata::ADDRESS);
+    for other in ["169.254.170.2:81", "169.254.169.254:80", "127.0.0.1:80", "127.0.0.1:4321"] {
+        assert!(!connects(&network, other), "{other}");
+    }
+    let udp = network.destination(metadata::ADDRESS, Transport::Udp);
+    assert!(!network.permits(udp, SocketAddrUse::UdpSend));
+    assert!(!connects(&Network::none(), "169.254.170.2:80"));
+
+    let request = |uri: &str| Request::get(uri).body(()).unwrap();
+    for ours in ["http://169.254.170.2/v4/x", "http://169.254.170.2:80/"] {
+        assert!(network.metadata(&request(ours)).is_some(), "{ours}");
+    }
+    for other in [
+        "https://169.254.170.2/",
+        "http://169.254.170.2:81/",
+        "http://169.254.170.3/",
+        "http://localhost/",
+        "/v4/x",
+    ] {
+        assert!(network.metadata(&request(other)).is_none(), "{other}");
+    }
+    assert!(self::network("").metadata(&request("http://169.254.170.2/")).is_none(), "this task has none");
+}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::network::lookup::SystemResolver;
 use crate::network::task::MAX_OUTGOING_REQUESTS;
-use crate::network::{TaskNetwork, Uplink};
+use crate::network::{TaskNetwork, Uplink, metadata};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Empty, Full};
@@ -270,4 +270,38 @@ fn a_guest_may_shorten_its_timeouts_but_not_lengthen_them_for_ever() {
     let some = Timeouts::of(Some(options));
     assert_eq!((some.connect, some.first_byte), (QUICK, Duration::from_secs(300)));
     assert_eq!(some.between_bytes, LONGEST_TIMEOUT);
+}
+
+/// Says what it was asked for.
+#[derive(Debug)]
+struct Echo;
+
+impl metadata::Metadata for Echo {
+    fn answer(&self, path: &str) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
+        let body = Bytes::from(path.to_owned());
+        Box::pin(async { metadata::MetadataAnswer { status: http::StatusCode::OK, body } })
+    }
+
+    fn listener(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn the_task_metadata_endpoint_is_answered_here_and_only_reads() {
+    let network =
+        task_with(HttpClient::default()).with_metadata(Arc::new(Echo)).container("".parse().unwrap());
+    let mut hooks = OutgoingHttp::new(network);
+    for (method, status, length, text) in
+        [("GET", 200, "7", "/v4/a/b"), ("HEAD", 200, "7", ""), ("PUT", 405, "0", "")]
+    {
+        let mut request = request("http://169.254.170.2/v4/a/b?x=y");
+        *request.method_mut() = method.parse().unwrap();
+        let sent = hooks.send_request(request, None, Box::new(std::future::ready(Ok(()))));
+        let (answer, _) = Box::into_pin(sent).await.unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+        assert_eq!(answer.headers()["content-length"], length, "{method}");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, text, "{method}");
+    }
 }

@@ -19,6 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses::Lease;
 use super::crashes::Subject;
+use super::metadata::{self, OpenEndpoint};
+use super::metering;
 use super::ports::{OpenPorts, Site};
 use super::targets::{Group, HandlerTarget};
 use super::{Inner, MIB, failure, in_words};
@@ -45,23 +47,25 @@ pub(super) struct LocalSandbox {
     /// Each container's. What of them is the task's own is removed when they are dropped.
     pub(super) mounts: BTreeMap<String, Vec<Mount>>,
     /// The quota and the limit that the task's containers share.
-    envelope: Envelope,
+    pub(super) envelope: Envelope,
     network: TaskNetwork,
+    /// Where its containers ask about themselves; none without a network.
+    endpoint: Option<OpenEndpoint>,
     lease: Option<Lease>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
-    containers: BTreeMap<String, Arc<ArcSwap<Container>>>,
+pub(super) struct State {
+    pub(super) containers: BTreeMap<String, Arc<ArcSwap<Container>>>,
     logs: BTreeMap<String, Arc<dyn LogSink>>,
     crashes: BTreeMap<String, Arc<dyn CrashSink>>,
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
     group: Option<Arc<Group>>,
     /// What containers used that were started again since, by name.
-    ended: BTreeMap<String, ContainerMeters>,
-    meter: Option<TargetMeter>,
+    pub(super) ended: BTreeMap<String, ContainerMeters>,
+    pub(super) meter: Option<TargetMeter>,
 }
 
 impl std::fmt::Debug for LocalSandbox {
@@ -100,7 +104,27 @@ impl LocalSandbox {
             mounts.insert(container.name.clone(), volumes.mounts(content, container)?);
         }
         let envelope = envelope(&launch);
-        Ok(Self { driver, images, mounts, envelope, network, lease, state: Mutex::default(), launch })
+        let containers = content.container_definitions.iter();
+        let connected = containers.filter(|container| container.disable_networking != Some(true));
+        let endpoint = (content.network_mode != NetworkMode::None).then(|| {
+            let names = connected.map(|container| container.name.as_str());
+            driver.endpoints.open(names, Arc::clone(&launch.metadata))
+        });
+        let network = match &endpoint {
+            Some(endpoint) => network.with_metadata(endpoint.metadata()),
+            None => network,
+        };
+        Ok(Self {
+            endpoint,
+            driver,
+            images,
+            mounts,
+            envelope,
+            network,
+            lease,
+            state: Mutex::default(),
+            launch,
+        })
     }
 
     /// What a container is granted; its output goes nowhere yet.
@@ -116,7 +140,7 @@ impl LocalSandbox {
         let is_interactive = definition.interactive == Some(true);
         Ok(ContainerSpec {
             args: arguments(definition, over),
-            env: self.launch.environment(&definition.name),
+            env: self.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
             working_directory: definition.working_directory().map(str::to_owned),
             network: match definition.disable_networking {
@@ -139,6 +163,16 @@ impl LocalSandbox {
             stdin: if is_interactive { Stdin::UntilStopped } else { Stdin::Null },
             ..defaults
         })
+    }
+
+    /// The container's environment, with what only this host can know.
+    fn environment(&self, container: &str) -> Vec<(String, String)> {
+        let mut variables = self.launch.environment(container);
+        if let Some(uri) = self.endpoint.as_ref().and_then(|endpoint| endpoint.uri(container)) {
+            variables.retain(|(name, _)| name != metadata::VARIABLE);
+            variables.push((metadata::VARIABLE.to_owned(), uri));
+        }
+        variables
     }
 
     fn site(&self) -> Site {
@@ -208,7 +242,7 @@ impl LocalSandbox {
         self.lock().containers.get(name).map(|current| Container::clone(&current.load()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Guards single map operations.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -269,7 +303,7 @@ impl Sandbox for LocalSandbox {
             Some(current) => {
                 let before = current.swap(Arc::new(started));
                 let ended = state.ended.entry(container.to_owned()).or_default();
-                *ended = metered(*ended, &before);
+                *ended = metering::plus(*ended, &before);
             }
             None => {
                 state.containers.insert(container.to_owned(), Arc::new(ArcSwap::from_pointee(started)));
@@ -346,39 +380,11 @@ impl Sandbox for LocalSandbox {
     }
 
     fn usage(&self) -> Usage {
-        let state = self.lock();
-        let mut usage = Usage::default();
-        for meters in state.meters() {
-            usage.cpu_time += meters.1.cpu_time;
-            usage.fuel += meters.1.fuel;
-            usage.memory += meters.1.memory;
-        }
-        if let Some(counters) = state.meter.as_ref().map(TargetMeter::counters) {
-            usage.requests = counters.requests;
-            usage.in_flight = counters.in_flight;
-        }
-        usage
+        self.used()
     }
 
     fn meters(&self) -> TaskMeters {
-        let state = self.lock();
-        let mut containers: BTreeMap<String, ContainerMeters> =
-            state.meters().map(|(name, meters)| (name.to_owned(), meters)).collect();
-        // What a server is asked goes past the runtime.
-        let content = &self.launch.definition.content;
-        if let (Some(meter), Some(name)) = (&state.meter, content.traffic_container())
-            && let Some(meters) = containers.get_mut(name)
-        {
-            meters.requests = meters.requests.max(meter.counters().requests);
-        }
-        TaskMeters {
-            cpu_limit: cpu_quota(&self.launch),
-            memory_limit: self.envelope.memory_limit(),
-            cpu_time: self.envelope.cpu_time(),
-            memory: self.envelope.memory(),
-            memory_peak: self.envelope.memory_peak(),
-            containers,
-        }
+        self.metered()
     }
 
     async fn release(&self) {
@@ -409,31 +415,6 @@ impl Drop for LocalSandbox {
     }
 }
 
-impl State {
-    /// What each container used that was started, with its earlier runs.
-    fn meters(&self) -> impl Iterator<Item = (&str, ContainerMeters)> {
-        self.containers.iter().map(|(name, container)| {
-            let ended = self.ended.get(name).copied().unwrap_or_default();
-            (name.as_str(), metered(ended, &container.load()))
-        })
-    }
-}
-
-/// What a container used, after what its earlier runs did.
-fn metered(earlier: ContainerMeters, container: &Container) -> ContainerMeters {
-    let usage = container.usage();
-    ContainerMeters {
-        cpu_time: earlier.cpu_time + usage.cpu_time,
-        throttled_time: earlier.throttled_time + usage.throttled_time,
-        fuel: earlier.fuel + usage.fuel,
-        memory: if container.exit().is_some() { 0 } else { usage.memory },
-        memory_peak: earlier.memory_peak.max(usage.memory_peak),
-        memory_limit: container.memory_limit(),
-        requests: earlier.requests + usage.requests,
-        traps: earlier.traps + usage.traps,
-    }
-}
-
 /// Tries to connect until somebody answers. A guest cannot tell that it listens, and the runtime does not.
 async fn until_listening(address: SocketAddr) {
     let give_up = Instant::now() + LISTEN_TIMEOUT;
@@ -454,7 +435,7 @@ fn envelope(launch: &TaskLaunch) -> Envelope {
     Envelope::new(cpu_quota(launch), memory.map(|mib| u64::from(mib) * MIB))
 }
 
-fn cpu_quota(launch: &TaskLaunch) -> Option<u32> {
+pub(super) fn cpu_quota(launch: &TaskLaunch) -> Option<u32> {
     number(&launch.overrides.cpu).or_else(|| launch.definition.content.cpu_units())
 }
 
