@@ -21,6 +21,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment that much later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self::from_epoch(Duration::try_from_secs_f64(self.0).unwrap_or_default() + time)
+    }
+
     /// Time from `earlier` to this moment; zero when `earlier` is later, as after the host's clock was set back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or_default()

@@ -37,11 +37,16 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Loads a task's images and reserves its address and files. Dropping the future undoes what it did.
     async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure>;
 
-    /// Binds a service's listener in front of its target group. Doing so again for the same group answers the same address.
+    /// Binds a service's listeners in front of its target group. Doing so again for the same group answers the same address.
     async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError>;
 
-    /// Closes a service's listener: takes no new connection, lets requests in flight finish within `deadline`, and forgets its target group.
-    async fn unpublish(&self, target_group_arn: &str, deadline: Duration);
+    /// Says which target groups the requests of a published service's listeners go to: no new request goes elsewhere from the answer on. Nothing
+    /// happens to a service that is not published.
+    fn route(&self, published: &TargetGroup, routing: &Routing);
+
+    /// Closes a service's listeners: they take no new connection and let requests in flight finish within `deadline`. Its target groups are
+    /// forgotten; the first is the one it was published with.
+    async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration);
 
     /// The crashes of a task's containers that are kept, oldest first; also of a task that is over.
     async fn crashes(&self, task: &TaskId) -> Vec<CrashReport>;
@@ -205,6 +210,15 @@ pub struct TargetGroup {
     pub name: String,
     /// Listener, health check and delay.
     pub publication: Publication,
+}
+
+/// Where a published service's requests go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routing {
+    /// The target groups that get the production listener's, one or two, and what each gets in thousandths.
+    pub production: Vec<(TargetGroup, u32)>,
+    /// The one that gets the test listener's.
+    pub test: TargetGroup,
 }
 
 /// How a container ended.

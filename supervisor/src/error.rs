@@ -25,6 +25,9 @@ pub enum OperationError {
     /// `ServiceNotActiveException`.
     #[error("Service was not ACTIVE.")]
     ServiceNotActive,
+    /// `ServiceDeploymentNotFoundException`.
+    #[error("Service deployment not found.")]
+    ServiceDeploymentNotFound,
     /// `ClusterContainsServicesException`.
     #[error("The Cluster cannot be deleted while Services are active.")]
     ClusterContainsServices,
@@ -60,6 +63,7 @@ impl OperationError {
             Self::Serialization(_) => "SerializationException",
             Self::ClusterNotFound => "ClusterNotFoundException",
             Self::ServiceNotFound => "ServiceNotFoundException",
+            Self::ServiceDeploymentNotFound => "ServiceDeploymentNotFoundException",
             Self::ServiceNotActive => "ServiceNotActiveException",
             Self::ClusterContainsServices => "ClusterContainsServicesException",
             Self::ClusterContainsTasks => "ClusterContainsTasksException",

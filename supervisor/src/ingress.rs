@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::driver::{Driver, PublishError, TargetGroup};
+use crate::driver::{Driver, PublishError, Routing, TargetGroup};
 use crate::model::arn::Identity;
+use crate::model::deployment::{Slot, Traffic};
 use crate::model::publication::Publication;
 use crate::records::ServiceKey;
 
@@ -18,7 +19,14 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Ingress {
     driver: Arc<dyn Driver>,
     identity: Identity,
-    endpoints: Mutex<HashMap<ServiceKey, SocketAddr>>,
+    endpoints: Mutex<HashMap<ServiceKey, Endpoint>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Endpoint {
+    address: SocketAddr,
+    /// Where its requests go now.
+    traffic: Traffic,
 }
 
 impl Ingress {
@@ -26,45 +34,75 @@ impl Ingress {
         Self { driver, identity, endpoints: Mutex::default() }
     }
 
-    /// The target group of a published service.
-    pub(crate) fn group(&self, key: &ServiceKey, publication: &Publication) -> TargetGroup {
+    /// One of the target groups of a published service.
+    pub(crate) fn group(&self, key: &ServiceKey, publication: &Publication, slot: Slot) -> TargetGroup {
         TargetGroup {
-            arn: self.identity.target_group(&key.cluster, &key.name),
+            arn: self.identity.target_group(&key.cluster, &key.name, slot),
             name: key.name.to_string(),
             publication: publication.clone(),
         }
     }
 
+    /// Opens a service's listeners, and sends their requests where they belong.
     pub(crate) async fn publish(
         &self,
         key: &ServiceKey,
         publication: &Publication,
+        traffic: Traffic,
     ) -> Result<SocketAddr, PublishError> {
-        let address = self.driver.publish(&self.group(key, publication)).await?;
-        self.lock().insert(key.clone(), address);
+        let address = self.driver.publish(&self.group(key, publication, Slot::Blue)).await?;
+        let begins_with = Endpoint { address, traffic: Traffic::default() };
+        self.lock().entry(key.clone()).or_insert(begins_with);
+        self.route(key, publication, traffic);
         Ok(address)
+    }
+
+    /// Sends a published service's requests where `traffic` says. From the answer on none goes elsewhere any more.
+    pub(crate) fn route(&self, key: &ServiceKey, publication: &Publication, traffic: Traffic) {
+        // Held to the end: what is noted is what is so.
+        let mut endpoints = self.lock();
+        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.traffic != traffic) else {
+            return;
+        };
+        let group = |slot| self.group(key, publication, slot);
+        let production = [Slot::Blue, Slot::Green].map(|slot| (group(slot), traffic.production(slot)));
+        let routing = Routing {
+            production: production.into_iter().filter(|(_, share)| *share > 0).collect(),
+            test: group(traffic.test()),
+        };
+        self.driver.route(&group(Slot::Blue), &routing);
+        endpoint.traffic = traffic;
+    }
+
+    /// Where a published service's requests go now.
+    pub(crate) fn traffic(&self, key: &ServiceKey) -> Option<Traffic> {
+        self.lock().get(key).map(|endpoint| endpoint.traffic)
     }
 
     pub(crate) async fn unpublish(&self, key: &ServiceKey) {
         if self.lock().remove(key).is_some() {
-            self.driver.unpublish(&self.identity.target_group(&key.cluster, &key.name), CLOSE_DEADLINE).await;
+            self.driver.unpublish(&self.groups(key), CLOSE_DEADLINE).await;
         }
+    }
+
+    fn groups(&self, key: &ServiceKey) -> [String; 2] {
+        [Slot::Blue, Slot::Green].map(|slot| self.identity.target_group(&key.cluster, &key.name, slot))
     }
 
     /// Closes every listener, all at the same time.
     pub(crate) async fn close(&self, deadline: Duration) {
         let keys: Vec<ServiceKey> = self.lock().drain().map(|(key, _)| key).collect();
         let closing = keys.iter().map(|key| async {
-            self.driver.unpublish(&self.identity.target_group(&key.cluster, &key.name), deadline).await;
+            self.driver.unpublish(&self.groups(key), deadline).await;
         });
         futures_util::future::join_all(closing).await;
     }
 
     pub(crate) fn endpoint(&self, key: &ServiceKey) -> Option<SocketAddr> {
-        self.lock().get(key).copied()
+        self.lock().get(key).map(|endpoint| endpoint.address)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceKey, SocketAddr>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceKey, Endpoint>> {
         // Guards single map operations, which leave a sound map even if one panics.
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,6 +18,7 @@
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
 //! | `ingress` | which services are published |
 //! | [`secrets`] | where the values of secrets come from |
+//! | [`hooks`] | what asks whether a deployment may go on |
 //! | [`sessions`] | people who talk to programs inside tasks |
 //! | `view` | records as ECS shows them |
 //! | `metadata` | what tasks are told about themselves |
@@ -58,6 +59,7 @@ pub mod autoscaling;
 pub mod clock;
 pub mod driver;
 mod error;
+pub mod hooks;
 mod ingress;
 mod metadata;
 pub mod model;

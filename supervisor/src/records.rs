@@ -6,6 +6,7 @@
 //! | `family/<f>` | newest revision number, never taken back | operations |
 //! | `task-definition/<f>/<revision>` | [`TaskDefinition`] | operations |
 //! | `service/<c>/<s>` | [`ServiceRecord`] | operations; the scheduler ends deployments and deletions |
+//! | `service-deployment/<c>/<s>/<n>` | [`ServiceDeploymentRecord`], the newest 100 | whoever changes the service with it |
 //! | `task/<c>/<id>` | [`TaskRecord`] of a standalone task | operations |
 //! | `stopped-task/<c>/<id>` | [`StoppedTask`], standalone | agent |
 //! | `run-token/<c>/<token>` | ids of the tasks that a RunTask started | operations |
@@ -22,6 +23,8 @@
 //!
 //! A service's tasks are not durable: which of them exist follows from the service's record, and none outlives the process that runs it.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +34,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::OperationError;
 use crate::model::cluster::ClusterRecord;
+use crate::model::deployment::ServiceDeploymentRecord;
 use crate::model::names::{ClusterName, Family, ServiceName, TaskId};
 use crate::model::service::{Service, ServiceEvent, ServiceRecord};
 use crate::model::task::{StoppedTask, TaskRecord, TaskStatus};
@@ -92,12 +96,39 @@ impl Records {
     where
         T: DeserializeOwned + Serialize,
     {
+        let change = |value: &mut T| Ok(change(value)?.map(|result| (result, Transaction::new())));
+        self.update_with(key, missing, change).await
+    }
+
+    /// [`update`](Self::update) of a service, with the history of its deployments beside it.
+    pub(crate) async fn update_service<R>(
+        &self,
+        key: &ServiceKey,
+        mut change: impl FnMut(&mut ServiceRecord) -> Result<Option<R>, OperationError>,
+    ) -> Result<(ServiceRecord, Option<R>), OperationError> {
+        let with_history = |record: &mut ServiceRecord| {
+            let before = record.service_deployment.clone();
+            let Some(result) = change(record)? else { return Ok(None) };
+            Ok(Some((result, history::changes(key, Some(&before), record))))
+        };
+        self.update_with(&keys::service(key), || OperationError::ServiceNotFound, with_history).await
+    }
+
+    /// [`update`](Self::update) where the change says what is written beside it.
+    async fn update_with<T, R>(
+        &self,
+        key: &str,
+        missing: impl Fn() -> OperationError,
+        mut change: impl FnMut(&mut T) -> Result<Option<(R, Transaction)>, OperationError>,
+    ) -> Result<(T, Option<R>), OperationError>
+    where
+        T: DeserializeOwned + Serialize,
+    {
         for _ in 0..MAX_ATTEMPTS {
             let mut found = self.get::<T>(key).await?.ok_or_else(&missing)?;
-            let Some(result) = change(&mut found.value)? else { return Ok((found.value, None)) };
-            let transaction = Transaction::new()
-                .when(Compare::Revision(key.to_owned(), found.revision))
-                .put(key, encode(&found.value));
+            let Some((result, beside)) = change(&mut found.value)? else { return Ok((found.value, None)) };
+            let transaction =
+                beside.when(Compare::Revision(key.to_owned(), found.revision)).put(key, encode(&found.value));
             if let Outcome::Committed(_) = self.commit(transaction).await? {
                 return Ok((found.value, Some(result)));
             }
@@ -119,6 +150,21 @@ impl Records {
 
     pub(crate) async fn service(&self, key: &ServiceKey) -> Result<Option<Found<ServiceRecord>>, StoreError> {
         self.get(&keys::service(key)).await
+    }
+
+    /// The transaction that creates a service, with the first of its history; only if there is none of its name.
+    pub(crate) fn new_service(key: &ServiceKey, record: &ServiceRecord) -> Transaction {
+        history::changes(key, None, record)
+            .when(Compare::Absent(keys::service(key)))
+            .put(keys::service(key), encode(record))
+    }
+
+    /// A service's deployments that are kept, oldest first.
+    pub(crate) async fn service_deployments(
+        &self,
+        key: &ServiceKey,
+    ) -> Result<Vec<ServiceDeploymentRecord>, StoreError> {
+        self.list(&keys::service_deployments(key)).await
     }
 
     pub(crate) async fn inactive_service(&self, key: &ServiceKey) -> Result<Option<Service>, StoreError> {
@@ -255,6 +301,12 @@ pub(crate) mod keys {
     }
     pub(crate) fn service(key: &ServiceKey) -> String {
         format!("{SERVICES}{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn service_deployments(key: &ServiceKey) -> String {
+        format!("service-deployment/{}/{}/", key.cluster, key.name)
+    }
+    pub(crate) fn service_deployment(key: &ServiceKey, number: u64) -> String {
+        format!("service-deployment/{}/{}/{number:020}", key.cluster, key.name)
     }
     pub(crate) fn standalone_tasks(cluster: &ClusterName) -> String {
         format!("{STANDALONE_TASKS}{cluster}/")

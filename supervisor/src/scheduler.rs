@@ -1,14 +1,18 @@
 //! The scheduler: keeps every service at what it should be.
 //!
 //! One loop owns a decoded picture of the services and their tasks, fed by a watch. A change marks its service; for each marked service the
-//! pure function [`plan::plan`] compares what is wanted with what is there and says what to do, which this loop then does by writing orders to
+//! pure functions compare what is wanted with what is there ([`plan`], [`intent`], [`rollout`]) and say what to do, which this loop then does by writing orders to
 //! the store. So a change costs work for its own service only, a task's end is answered as soon as it is seen, and a loop that missed
 //! anything does the right thing the next time it looks: at the latest at the resync.
 
 mod deed;
+mod ending;
 mod events;
+mod hook;
+mod intent;
 mod picture;
 mod plan;
+mod rollout;
 mod throttle;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -18,11 +22,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::deployment::Ending;
 use crate::model::names::TaskId;
 use crate::records::{ServiceKey, keys};
 use crate::store::{StoreError, Watch, WatchEnded};
 use crate::supervisor::Shared;
 use picture::ServicePicture;
+pub(crate) use rollout::route;
 
 /// What the scheduler looks at.
 const WATCHED: [&str; 4] = [keys::SERVICES, keys::SERVICE_TASKS, keys::STATUSES, keys::STOPPED_SERVICE_TASKS];
@@ -55,6 +61,16 @@ struct Done {
     key: ServiceKey,
     /// To be told as an event.
     problem: Option<String>,
+    /// A deployment was given up.
+    ending: Option<Ending>,
+    /// A life-cycle hook that was called.
+    called: Option<String>,
+}
+
+impl Done {
+    fn of(key: ServiceKey) -> Self {
+        Self { key, problem: None, ending: None, called: None }
+    }
 }
 
 impl Scheduler {
@@ -142,19 +158,27 @@ impl Scheduler {
 
     async fn reconcile(&mut self, key: &ServiceKey) -> Result<(), StoreError> {
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
-        let plan = service.plan(Instant::now());
-        if let Some(at) = plan.look_again {
+        let intent = service.intend(Instant::now(), self.shared.now());
+        if let Some(at) = intent.look_again {
             self.timers.insert((at, key.clone()));
         }
-        self.carry_out(key, plan).await
+        self.carry_out(key, intent).await
     }
 
     fn background_done(&mut self, done: Done) {
         // What it wrote was published, and seen here, before it ended: the watch is read first.
         if let Some(service) = self.services.get_mut(&done.key) {
-            service.writing = false;
+            match done.called {
+                Some(hook) => {
+                    service.calling.remove(&hook);
+                }
+                None => service.writing = false,
+            }
             if let Some(problem) = done.problem {
                 service.events.problem(problem);
+            }
+            if let Some(ending) = done.ending {
+                service.events.given_up(&ending);
             }
             self.mark(&done.key);
         }

@@ -16,11 +16,14 @@ use crate::autoscaling::sample::Metrics;
 use crate::clock::{Clock, Timestamp};
 use crate::driver::Driver;
 use crate::error::OperationError;
+use crate::hooks::{HookCaller, HttpHooks};
 use crate::ingress::Ingress;
 use crate::model::arn::Identity;
-use crate::model::names::{NodeId, TaskId, deployment_id};
-use crate::records::Records;
-use crate::scheduler::Scheduler;
+use crate::model::deployment::NewIds;
+use crate::model::names::{NodeId, TaskId, deployment_id, revision_id, service_deployment_id};
+use crate::model::service::ServiceRecord;
+use crate::records::{Records, ServiceKey};
+use crate::scheduler::{self, Scheduler};
 use crate::secrets::{NoSecrets, SecretSource};
 use crate::sessions::Sessions;
 use crate::store::Store;
@@ -38,6 +41,8 @@ pub struct SupervisorConfig {
     pub environment: Vec<(String, String)>,
     /// Where the values of containers' secrets come from.
     pub secrets: Arc<dyn SecretSource>,
+    /// What calls deployments' life-cycle hooks.
+    pub hooks: Arc<dyn HookCaller>,
 }
 
 impl Default for SupervisorConfig {
@@ -48,6 +53,7 @@ impl Default for SupervisorConfig {
             seed: None,
             environment: Vec::new(),
             secrets: Arc::new(NoSecrets),
+            hooks: Arc::new(HttpHooks::default()),
         }
     }
 }
@@ -158,6 +164,11 @@ impl Supervisor {
         &self.shared.ingress
     }
 
+    /// Sends a service's requests where its record says.
+    pub(crate) fn route(&self, key: &ServiceKey, record: &ServiceRecord) {
+        scheduler::route(&self.shared, key, record);
+    }
+
     pub(crate) fn sessions(&self) -> &Sessions {
         &self.shared.sessions
     }
@@ -187,8 +198,12 @@ impl Supervisor {
         self.shared.random(TaskId::random)
     }
 
-    pub(crate) fn new_deployment_id(&self) -> String {
-        self.shared.random(deployment_id)
+    pub(crate) fn new_deployment_ids(&self) -> NewIds {
+        self.shared.random(|rng| NewIds {
+            deployment: deployment_id(rng),
+            revision: revision_id(rng),
+            service_deployment: service_deployment_id(rng),
+        })
     }
 }
 

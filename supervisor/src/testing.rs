@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::driver::{
-    ContainerExit, ContainerMeters, Driver, Execution, OutputStream, PublishError, Sandbox, StartFailure,
-    StartFailureKind, TargetGroup, TaskLaunch, TaskMeters, Unrunnable, Usage,
+    ContainerExit, ContainerMeters, Driver, Execution, OutputStream, PublishError, Routing, Sandbox,
+    StartFailure, StartFailureKind, TargetGroup, TaskLaunch, TaskMeters, Unrunnable, Usage,
 };
 use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
@@ -83,6 +83,8 @@ struct State {
     tasks: BTreeMap<TaskId, Arc<SimulatedSandbox>>,
     used_ports: BTreeSet<SocketAddr>,
     listeners: BTreeMap<String, SocketAddr>,
+    /// By the target group that a service was published with.
+    routings: BTreeMap<String, Routing>,
     next_address: u32,
     load: Load,
     loaded_until: Option<Instant>,
@@ -123,6 +125,7 @@ impl SimulatedDriver {
             tasks: BTreeMap::new(),
             used_ports: BTreeSet::new(),
             listeners: BTreeMap::new(),
+            routings: BTreeMap::new(),
             next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
             load: Load::default(),
             loaded_until: None,
@@ -187,6 +190,7 @@ impl SimulatedDriver {
         let mut state = self.world.lock();
         state.tasks.clear();
         state.listeners.clear();
+        state.routings.clear();
     }
 }
 
@@ -246,8 +250,17 @@ impl Driver for SimulatedDriver {
         Ok(address)
     }
 
-    async fn unpublish(&self, target_group_arn: &str, _deadline: Duration) {
-        self.world.lock().listeners.remove(target_group_arn);
+    fn route(&self, published: &TargetGroup, routing: &Routing) {
+        let mut state = self.world.lock();
+        if state.listeners.contains_key(&published.arn) {
+            state.routings.insert(published.arn.clone(), routing.clone());
+        }
+    }
+
+    async fn unpublish(&self, target_group_arns: &[String; 2], _deadline: Duration) {
+        let mut state = self.world.lock();
+        state.listeners.remove(&target_group_arns[0]);
+        state.routings.remove(&target_group_arns[0]);
     }
 
     async fn crashes(&self, _task: &TaskId) -> Vec<CrashReport> {

@@ -146,7 +146,7 @@ pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: Service
             id: deployment.id.clone(),
             status: if index == 0 { "PRIMARY" } else { "ACTIVE" }.to_owned(),
             task_definition: identity.task_definition(&deployment.task_definition),
-            desired_count: if index == 0 { record.desired_count } else { 0 },
+            desired_count: record.wanted_of(index == 0, &deployment.id),
             pending_count,
             running_count,
             failed_tasks: seen.failed_tasks.get(&deployment.id).copied().unwrap_or(0),
@@ -154,11 +154,14 @@ pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: Service
             updated_at: deployment.updated_at,
             launch_type: record.launch_type,
             rollout_state: deployment.rollout_state,
-            rollout_state_reason: match deployment.rollout_state {
-                RolloutState::InProgress => format!("ECS deployment {} in progress.", deployment.id),
-                RolloutState::Completed => format!("ECS deployment {} completed.", deployment.id),
-                RolloutState::Failed => "ECS deployment circuit breaker: tasks failed to start.".to_owned(),
-            },
+            rollout_state_reason: deployment.reason.clone().unwrap_or_else(|| {
+                let state = match deployment.rollout_state {
+                    RolloutState::InProgress => "in progress",
+                    RolloutState::Completed => "completed",
+                    RolloutState::Failed => "failed",
+                };
+                format!("ECS deployment {} {state}.", deployment.id)
+            }),
         }
     };
     Service {

@@ -108,7 +108,7 @@ impl Runner {
             && let Some(publication) = &service.publication
         {
             let key = ServiceKey { cluster: self.record().cluster.clone(), name: service.name.clone() };
-            let group = self.shared.ingress.group(&key, publication);
+            let group = self.shared.ingress.group(&key, publication, service.slot);
             self.until_ready(life, &sandbox).await?;
             let target = sandbox.register(&group).map_err(failed_to_start)?;
             self.report.status.target = Some(target.borrow().clone());

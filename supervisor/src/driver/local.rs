@@ -37,7 +37,8 @@ use coracle_balancer::Balancer;
 use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
 
 use super::{
-    Driver, PublishError, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch, Unrunnable,
+    Driver, PublishError, Routing, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
+    Unrunnable,
 };
 use crate::model::crash::CrashReport;
 use crate::model::labels::CORE_DUMP;
@@ -192,8 +193,12 @@ impl Driver for LocalDriver {
         self.inner.targets.publish(group)
     }
 
-    async fn unpublish(&self, target_group_arn: &str, deadline: Duration) {
-        self.inner.targets.unpublish(target_group_arn, deadline).await;
+    fn route(&self, published: &TargetGroup, routing: &Routing) {
+        self.inner.targets.route(published, routing);
+    }
+
+    async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration) {
+        self.inner.targets.unpublish(target_group_arns, deadline).await;
     }
 
     async fn crashes(&self, task: &TaskId) -> Vec<CrashReport> {

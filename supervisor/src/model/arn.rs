@@ -1,5 +1,6 @@
 //! Amazon resource names, and the references to things by name or ARN that every operation accepts.
 
+use super::deployment::Slot;
 use super::names::{ClusterName, Family, NodeId, ServiceName, TaskId, quoted};
 use super::task_definition::TaskDefinitionId;
 use crate::error::OperationError;
@@ -59,16 +60,45 @@ impl Identity {
         self.ecs(format_args!("container-instance/{cluster}/{node}"))
     }
 
-    /// The ARN of the target group that a service is published with. The same at each start: it is made from the names.
-    pub fn target_group(&self, cluster: &ClusterName, service: &ServiceName) -> String {
+    /// The ARN of one of the target groups that a service is published with. The same at each start: it is made from the names.
+    pub fn target_group(&self, cluster: &ClusterName, service: &ServiceName, slot: Slot) -> String {
         // ELB's names have up to 32 characters and no underscore; the digits after them tell equal cuts apart.
+        let (length, suffix) = match slot {
+            Slot::Blue => (32, ""),
+            Slot::Green => (26, "-green"),
+        };
         let name: String =
-            service.as_str().chars().take(32).map(|c| if c == '_' { '-' } else { c }).collect();
-        let digits = fnv1a(format!("{cluster}/{service}").as_bytes());
+            service.as_str().chars().take(length).map(|c| if c == '_' { '-' } else { c }).collect();
+        let digits = fnv1a(format!("{cluster}/{service}{suffix}").as_bytes());
         format!(
-            "arn:aws:elasticloadbalancing:{}:{}:targetgroup/{name}/{digits:016x}",
+            "arn:aws:elasticloadbalancing:{}:{}:targetgroup/{name}{suffix}/{digits:016x}",
             self.region, self.account
         )
+    }
+
+    /// The ARN of one of a service's deployments.
+    pub fn service_deployment(&self, cluster: &ClusterName, service: &ServiceName, id: &str) -> String {
+        self.ecs(format_args!("service-deployment/{cluster}/{service}/{id}"))
+    }
+
+    /// The ARN of one of a service's revisions.
+    pub fn service_revision(&self, cluster: &ClusterName, service: &ServiceName, id: &str) -> String {
+        self.ecs(format_args!("service-revision/{cluster}/{service}/{id}"))
+    }
+
+    /// Cluster, service and id in an ARN of `kind`: `service-deployment` or `service-revision`.
+    pub(crate) fn parse_of_service<'a>(
+        &self,
+        kind: &str,
+        arn: &'a str,
+    ) -> Result<(ClusterName, ServiceName, &'a str), OperationError> {
+        let parts: Vec<&str> = self.resource(arn).unwrap_or_default().split('/').collect();
+        match parts.as_slice() {
+            [named, cluster, service, id] if *named == kind => {
+                Ok((ClusterName::parse(cluster)?, ServiceName::parse(service)?, id))
+            }
+            _ => Err(invalid_identifier(arn)),
+        }
     }
 
     /// The part of an ARN of ours behind the account: `cluster/a`, `task/a/b`.

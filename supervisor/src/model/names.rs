@@ -156,6 +156,16 @@ pub(crate) fn deployment_id(rng: &mut impl Rng) -> String {
     format!("ecs-svc/{}", rng.random_range(1_000_000_000_000_000_000_u64..9_000_000_000_000_000_000))
 }
 
+/// 19 digits: the form of ECS's service revision ids.
+pub(crate) fn revision_id(rng: &mut impl Rng) -> String {
+    rng.random_range(1_000_000_000_000_000_000_u64..9_000_000_000_000_000_000).to_string()
+}
+
+/// 22 letters and digits: the form of ECS's service deployment ids.
+pub(crate) fn service_deployment_id(rng: &mut impl Rng) -> String {
+    (0..22).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
+}
+
 /// What was given, cut where a message would drown in it.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;

@@ -15,6 +15,7 @@
 //! | `coracle.health-check.unhealthy-threshold` | 2 to 10 | 2 |
 //! | `coracle.health-check.matcher` | `200`, `200,202` or `200-299` | `200` |
 //! | `coracle.deregistration-delay` | seconds, 0 to 3600 | 300 |
+//! | `coracle.test-listen` | an address: the test listener of deployments with two target groups | none |
 //!
 //! Names, ranges and defaults are ELB's, but for the intervals below 5 s, which ELB does not have.
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 use coracle_balancer::{DEFAULT_DEREGISTRATION_DELAY, HealthCheckConfig};
 use serde::{Deserialize, Serialize};
 
+use super::deployment::{Pace, pace};
 use super::tags::Tag;
 use crate::error::OperationError;
 
@@ -31,6 +33,8 @@ use crate::error::OperationError;
 pub const PREFIX: &str = "coracle.";
 /// The tag that publishes a service.
 pub const LISTEN: &str = "coracle.listen";
+/// The tag that opens a test listener.
+pub const TEST_LISTEN: &str = "coracle.test-listen";
 /// How long a task that leaves may finish its requests.
 pub const DEREGISTRATION_DELAY: &str = "coracle.deregistration-delay";
 /// Prefix of the tags of the health check.
@@ -44,6 +48,8 @@ pub const ENDPOINT: &str = "coracle.endpoint";
 pub struct Publication {
     /// Where the listener binds; port 0 picks a port at each start.
     pub listen: SocketAddr,
+    /// Where the test listener binds, if there is one. Its requests go where a deployment says; else where all others do.
+    pub test_listen: Option<SocketAddr>,
     /// What a task must answer to be sent requests.
     pub health_check: HealthCheckConfig,
     /// Longest wait for requests in flight once a task is taken out, 0 to 3600 s.
@@ -56,18 +62,25 @@ impl Publication {
         let mut listen = None;
         let mut deregistration_delay = DEFAULT_DEREGISTRATION_DELAY;
         let mut health_check = Vec::new();
-        let ours: Vec<&Tag> = tags.iter().filter(|tag| tag.key.starts_with(PREFIX)).collect();
+        let ours: Vec<&Tag> =
+            tags.iter().filter(|tag| tag.key.starts_with(PREFIX) && !Pace::is_its(&tag.key)).collect();
+        let mut test_listen = None;
         for tag in &ours {
             if tag.key == LISTEN {
                 listen = Some(address(tag)?);
+            } else if tag.key == TEST_LISTEN {
+                test_listen = Some(address(tag)?);
             } else if tag.key == DEREGISTRATION_DELAY {
                 deregistration_delay = delay(tag)?;
             } else if let Some(setting) = tag.key.strip_prefix(HEALTH_CHECK) {
                 health_check.push((setting, tag.value.as_str()));
             } else {
                 return Err(OperationError::invalid(format!(
-                    "Unknown tag {}: known are {LISTEN}, {HEALTH_CHECK}* and {DEREGISTRATION_DELAY}.",
-                    tag.key
+                    "Unknown tag {}: known are {LISTEN}, {TEST_LISTEN}, {HEALTH_CHECK}*, {DEREGISTRATION_DELAY}, {}, {} and {}.",
+                    tag.key,
+                    pace::BAKE_TIME,
+                    pace::STEP_BAKE_TIME,
+                    pace::PROVING_TIME,
                 )));
             }
         }
@@ -81,7 +94,7 @@ impl Publication {
             };
         };
         let health_check = parse_health_check(&health_check)?;
-        Ok(Some(Self { listen, health_check, deregistration_delay }))
+        Ok(Some(Self { listen, test_listen, health_check, deregistration_delay }))
     }
 }
 

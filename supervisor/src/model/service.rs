@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use super::deployment::{DeploymentConfiguration, DeploymentLimits};
+use super::deployment::LifecycleStage;
+pub use super::deployment::{
+    DeploymentConfiguration, DeploymentLimits, DeploymentRecord, Pace, RolloutState, ServiceDeploymentRecord,
+    Traffic,
+};
 use super::names::{ClusterName, ServiceName};
 use super::publication::Publication;
 use super::tags::Tag;
-use super::task_definition::TaskDefinitionId;
 use crate::clock::Timestamp;
 
 /// Most tasks that a service may want: ECS's quota "Tasks per service".
@@ -37,6 +40,14 @@ pub struct ServiceRecord {
     pub health_check_grace_period_seconds: u32,
     /// Newest first. The first is the PRIMARY one; others still have tasks.
     pub deployments: Vec<DeploymentRecord>,
+    /// The service deployment on its way, or the last one that was.
+    pub service_deployment: ServiceDeploymentRecord,
+    /// What the service can go back to.
+    pub last_completed: Option<DeploymentRecord>,
+    /// Where requests go.
+    pub traffic: Traffic,
+    /// What the tags say of deployments' times.
+    pub pace: Pace,
     /// Where the tasks are reached through the balancer.
     pub publication: Option<Publication>,
     /// On the service.
@@ -57,34 +68,19 @@ impl ServiceRecord {
         // A service is created with one deployment and only those behind the first are ever removed.
         &self.deployments[0]
     }
-}
 
-/// One deployment of a service: a revision that tasks are to run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeploymentRecord {
-    /// `ecs-svc/` and 19 digits.
-    pub id: String,
-    /// What its tasks are made from.
-    pub task_definition: TaskDefinitionId,
-    /// When it began.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-    /// How far it is.
-    pub rollout_state: RolloutState,
-}
-
-/// How far a deployment is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum RolloutState {
-    /// Tasks are being replaced.
-    InProgress,
-    /// The service reached a steady state with it.
-    Completed,
-    /// Given up.
-    Failed,
+    /// Tasks that a deployment is to have.
+    pub(crate) fn wanted_of(&self, is_primary: bool, deployment: &str) -> u32 {
+        let failed = self.primary().rollout_state == RolloutState::Failed;
+        let beside = self.side_by_side();
+        let wanted = match (is_primary, beside) {
+            (true, Some(stage)) => stage >= LifecycleStage::ScaleUp,
+            (true, None) => !failed,
+            (false, Some(_)) => self.source().is_some_and(|source| source.id == deployment),
+            (false, None) => false,
+        };
+        if wanted { self.desired_count } else { 0 }
+    }
 }
 
 /// A service's life.

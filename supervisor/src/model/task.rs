@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::deployment::Slot;
 use super::names::{ClusterName, NodeId, ServiceName, TaskId};
 pub use super::overrides::{ContainerOverride, TaskOverride};
 use super::publication::Publication;
@@ -143,6 +144,8 @@ pub struct ServiceMembership {
     pub deployment: String,
     /// Where the service is published, if it is.
     pub publication: Option<Publication>,
+    /// Which of the service's target groups it is in.
+    pub slot: Slot,
     /// The port that gets the service's requests; none for a handler.
     #[serde(default)]
     pub port: Option<u16>,

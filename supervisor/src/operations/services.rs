@@ -7,21 +7,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::new_service::{
+    NewService, parse_desired_count, parse_grace_period, refuse_controller, refuse_load_balancers,
+};
 use super::{Failure, fields};
 use crate::driver::PublishError;
 use crate::error::OperationError;
-use crate::model::deployment::DeploymentStrategy;
-use crate::model::names::{ServiceName, quoted};
-use crate::model::publication::Publication;
+use crate::model::names::ServiceName;
 use crate::model::service::{
-    DeploymentConfiguration, DeploymentLimits, DeploymentRecord, LaunchType, LoadBalancer, MAX_DESIRED_COUNT,
-    MAX_GRACE_PERIOD_SECONDS, PropagateTags, RolloutState, Service, ServiceRecord, ServiceStatus,
-    StoredServiceFields,
+    DeploymentConfiguration, DeploymentLimits, LaunchType, LoadBalancer, PropagateTags, Service,
+    ServiceRecord, ServiceStatus, StoredServiceFields,
 };
-use crate::model::tags::{self, Tag};
-use crate::model::task_definition::TaskDefinitionId;
-use crate::records::{ServiceKey, encode, keys};
-use crate::store::{Compare, Outcome, Transaction};
+use crate::model::tags::Tag;
+use crate::records::{Records, ServiceKey, keys};
+use crate::store::{Compare, Outcome};
 use crate::supervisor::Supervisor;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -212,28 +211,26 @@ impl Supervisor {
             )
         })?;
         let token = fields::client_token(request.client_token.clone())?;
-        let mut record = self.new_service(&key, request, desired, token.clone())?;
+        let new = NewService::parse(request, desired)?;
 
         self.records().cluster(&key.cluster).await?;
         if let Some(existing) = self.records().service(&key).await? {
             return self.repeated(&key, &existing.value, token.as_deref()).await;
         }
-        let definition = self.usable_task_definition(&record.task_definition_text).await?;
-        self.check_runnable(&definition.definition, record.service.publication.is_some()).await?;
-        record.service.deployments.push(self.new_deployment(definition.definition.id()));
+        let definition = self.usable_task_definition(new.task_definition()).await?;
+        self.check_runnable(&definition.definition, new.is_published()).await?;
+        let ids = self.new_deployment_ids();
+        let record = new.into_record(&key, token.clone(), definition.definition.id(), ids, self.now());
 
         // The listener is bound before the service is acknowledged, so that a port in use refuses the request. Should the process die before the
         // commit, the port is free again with it.
         let _creating = self.creating().lock().await;
         if self.records().service(&key).await?.is_none()
-            && let Some(publication) = &record.service.publication
+            && let Some(publication) = &record.publication
         {
-            self.ingress().publish(&key, publication).await.map_err(refused_port)?;
+            self.ingress().publish(&key, publication, record.traffic).await.map_err(refused_port)?;
         }
-        let create = Transaction::new()
-            .when(Compare::Exists(keys::cluster(&key.cluster)))
-            .when(Compare::Absent(keys::service(&key)))
-            .put(keys::service(&key), encode(&record.service));
+        let create = Records::new_service(&key, &record).when(Compare::Exists(keys::cluster(&key.cluster)));
         match self.records().commit(create).await {
             Ok(Outcome::Committed(_)) => {}
             Ok(Outcome::Conflict(Compare::Absent(_))) => {
@@ -249,7 +246,7 @@ impl Supervisor {
                 return Err(error.into());
             }
         }
-        Ok(CreateServiceResponse { service: self.view_service(&record.service, true).await? })
+        Ok(CreateServiceResponse { service: self.view_service(&record, true).await? })
     }
 
     /// Changes a service: its desired count, and with another task definition or `forceNewDeployment` the tasks it is made of.
@@ -264,7 +261,6 @@ impl Supervisor {
         let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
-        refuse_strategy(request.deployment_configuration.as_ref())?;
         self.records().cluster(&key.cluster).await?;
         let definition = match &request.task_definition {
             None => None,
@@ -281,14 +277,15 @@ impl Supervisor {
         };
         let forced = request.force_new_deployment.unwrap_or_default();
         let now = self.now();
-        let missing = || OperationError::ServiceNotFound;
         let change = |record: &mut ServiceRecord| {
             if record.status != ServiceStatus::Active {
                 return Err(OperationError::ServiceNotActive);
             }
-            record.deployment_configuration = record
-                .deployment_configuration
-                .updated(request.deployment_configuration.clone(), DeploymentLimits::default())?;
+            record.deployment_configuration = record.deployment_configuration.updated(
+                request.deployment_configuration.clone(),
+                record.pace,
+                DeploymentLimits::default(),
+            )?;
             record.desired_count = desired.unwrap_or(record.desired_count);
             record.health_check_grace_period_seconds =
                 grace.unwrap_or(record.health_check_grace_period_seconds);
@@ -299,13 +296,14 @@ impl Supervisor {
             let current = record.primary().task_definition.clone();
             let wanted = definition.clone().unwrap_or_else(|| current.clone());
             if forced || wanted != current {
-                record.deployments.insert(0, self.new_deployment(wanted));
+                record.begin_deployment(self.new_deployment_ids(), wanted, now);
+                self.route(&key, record);
             } else {
                 record.deployments[0].updated_at = now;
             }
             Ok(Some(()))
         };
-        let updated = self.records().update(&keys::service(&key), missing, change).await;
+        let updated = self.records().update_service(&key, change).await;
         let (record, _) = match updated {
             Err(OperationError::ServiceNotFound)
                 if self.records().inactive_service(&key).await?.is_some() =>
@@ -340,8 +338,7 @@ impl Supervisor {
             record.desired_count = 0;
             Ok(Some(()))
         };
-        let drained =
-            self.records().update(&keys::service(&key), || OperationError::ServiceNotFound, drain).await;
+        let drained = self.records().update_service(&key, drain).await;
         let record = match drained {
             Err(OperationError::ServiceNotFound)
                 if self.records().inactive_service(&key).await?.is_some() =>
@@ -351,73 +348,6 @@ impl Supervisor {
             other => other?.0,
         };
         Ok(DeleteServiceResponse { service: self.view_service(&record, true).await? })
-    }
-
-    /// Checks everything in a request that can be checked without the store.
-    fn new_service(
-        &self,
-        key: &ServiceKey,
-        request: CreateServiceRequest,
-        desired: i64,
-        client_token: Option<String>,
-    ) -> Result<NewService, OperationError> {
-        tags::validate(&request.tags)?;
-        refuse_load_balancers(&request.load_balancers)?;
-        refuse_controller(request.deployment_controller.as_ref())?;
-        refuse_strategy(request.deployment_configuration.as_ref())?;
-        if let Some(strategy) =
-            request.scheduling_strategy.as_deref().filter(|strategy| *strategy != "REPLICA")
-        {
-            return Err(OperationError::invalid(format!(
-                "schedulingStrategy {} is not supported yet: use REPLICA.",
-                quoted(strategy)
-            )));
-        }
-        if request.task_definition.is_empty() {
-            return Err(OperationError::invalid("TaskDefinition can not be blank."));
-        }
-        let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
-        let service = ServiceRecord {
-            cluster: key.cluster.clone(),
-            name: key.name.clone(),
-            status: ServiceStatus::Active,
-            desired_count: parse_desired_count(desired)?,
-            created_at: self.now(),
-            launch_type: request.launch_type.unwrap_or_default(),
-            deployment_configuration: DeploymentConfiguration::default()
-                .updated(request.deployment_configuration, DeploymentLimits::default())?,
-            health_check_grace_period_seconds: grace.unwrap_or(0),
-            deployments: Vec::new(),
-            publication: Publication::parse(&request.tags)?,
-            tags: request.tags,
-            client_token,
-            propagate_tags: request.propagate_tags.unwrap_or_default(),
-            enable_execute_command: request.enable_execute_command.unwrap_or_default(),
-            stored: StoredServiceFields {
-                service_registries: request.service_registries,
-                capacity_provider_strategy: request.capacity_provider_strategy,
-                platform_version: request.platform_version,
-                role: request.role,
-                placement_constraints: request.placement_constraints,
-                placement_strategy: request.placement_strategy,
-                network_configuration: request.network_configuration,
-                deployment_controller: None,
-                enable_ecs_managed_tags: request.enable_ecs_managed_tags,
-                availability_zone_rebalancing: request.availability_zone_rebalancing,
-            },
-        };
-        Ok(NewService { service, task_definition_text: request.task_definition })
-    }
-
-    fn new_deployment(&self, task_definition: TaskDefinitionId) -> DeploymentRecord {
-        let now = self.now();
-        DeploymentRecord {
-            id: self.new_deployment_id(),
-            task_definition,
-            created_at: now,
-            updated_at: now,
-            rollout_state: RolloutState::InProgress,
-        }
     }
 
     /// The answer to a CreateService for a name that is taken.
@@ -435,58 +365,6 @@ impl Supervisor {
             return Err(OperationError::invalid("Creation of service was not idempotent."));
         }
         Ok(CreateServiceResponse { service: self.view_service(existing, true).await? })
-    }
-}
-
-/// A service that lacks its first deployment, until its task definition is found.
-#[derive(Debug)]
-struct NewService {
-    service: ServiceRecord,
-    task_definition_text: String,
-}
-
-fn parse_desired_count(count: i64) -> Result<u32, OperationError> {
-    u32::try_from(count).ok().filter(|count| *count <= MAX_DESIRED_COUNT).ok_or_else(|| {
-        OperationError::invalid(format!("desiredCount must be 0 to {MAX_DESIRED_COUNT}, not {count}."))
-    })
-}
-
-fn parse_grace_period(seconds: i64) -> Result<u32, OperationError> {
-    let allowed = (0..=MAX_GRACE_PERIOD_SECONDS).contains(&seconds);
-    u32::try_from(seconds).ok().filter(|_| allowed).ok_or_else(|| {
-        OperationError::invalid(format!(
-            "healthCheckGracePeriodSeconds must be 0 to {MAX_GRACE_PERIOD_SECONDS}, not {seconds}."
-        ))
-    })
-}
-
-fn refuse_strategy(configuration: Option<&DeploymentConfiguration>) -> Result<(), OperationError> {
-    match configuration.and_then(|configuration| configuration.strategy) {
-        None | Some(DeploymentStrategy::Rolling) => Ok(()),
-        Some(strategy) => Err(OperationError::invalid(format!(
-            "deploymentConfiguration.strategy {} is not supported yet: use ROLLING.",
-            strategy.as_str()
-        ))),
-    }
-}
-
-fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(), OperationError> {
-    match load_balancers.first() {
-        None => Ok(()),
-        Some(named) => Err(OperationError::invalid(format!(
-            "The target group {} does not exist. Publish the service with the tag coracle.listen instead.",
-            quoted(&named.target_group_arn)
-        ))),
-    }
-}
-
-fn refuse_controller(controller: Option<&DeploymentController>) -> Result<(), OperationError> {
-    match controller {
-        Some(controller) if controller.kind != "ECS" => Err(OperationError::invalid(format!(
-            "deploymentController.type {} is not supported: use ECS.",
-            quoted(&controller.kind)
-        ))),
-        _ => Ok(()),
     }
 }
 

@@ -88,7 +88,7 @@ impl Supervisor {
         Ok(service)
     }
 
-    async fn load_balancer(
+    pub(super) async fn load_balancer(
         &self,
         key: &ServiceKey,
         record: &ServiceRecord,
@@ -99,7 +99,7 @@ impl Supervisor {
         let definition = self.records().task_definition(&record.primary().task_definition).await?;
         let content = definition.as_ref().map(|definition| &definition.content);
         Ok(Some(LoadBalancer {
-            target_group_arn: self.identity().target_group(&key.cluster, &key.name),
+            target_group_arn: self.identity().target_group(&key.cluster, &key.name, record.traffic.serving),
             container_name: content.and_then(|content| content.traffic_container()).map(str::to_owned),
             container_port: content.and_then(TaskDefinitionContent::traffic_port),
         }))

@@ -1,6 +1,8 @@
 //! A service's events, in ECS's words, the newest 100.
 
+use super::deed::Groups;
 use crate::clock::Timestamp;
+use crate::model::deployment::{Ending, Slot};
 use crate::model::names::TaskId;
 use crate::model::service::ServiceEvent;
 use crate::records::{ServiceKey, encode, keys};
@@ -20,7 +22,7 @@ pub(super) struct EventLog {
 #[derive(Debug)]
 enum Message {
     Plain(String),
-    Registered(usize),
+    Registered(usize, Slot),
 }
 
 impl EventLog {
@@ -46,11 +48,10 @@ impl EventLog {
     }
 
     /// Tasks that become targets one after the other in a moment are one event.
-    pub(super) fn registered(&mut self, targets: usize) {
-        if let Some(Message::Registered(count)) = self.messages.last_mut() {
-            *count += targets;
-        } else {
-            self.messages.push(Message::Registered(targets));
+    pub(super) fn registered(&mut self, targets: usize, slot: Slot) {
+        match self.messages.last_mut() {
+            Some(Message::Registered(count, last)) if *last == slot => *count += targets,
+            _ => self.messages.push(Message::Registered(targets, slot)),
         }
     }
 
@@ -86,6 +87,13 @@ impl EventLog {
         self.push(format!("(deployment {deployment}) deployment completed."));
     }
 
+    pub(super) fn given_up(&mut self, ending: &Ending) {
+        self.push(format!("(deployment {}) deployment failed: {}", ending.failed, ending.reason));
+        if let Some(back_to) = &ending.rolling_back_to {
+            self.push(format!("rolling back to (deployment {back_to})."));
+        }
+    }
+
     pub(super) fn problem(&mut self, text: String) {
         self.push(text);
     }
@@ -95,12 +103,14 @@ impl EventLog {
     }
 
     /// The transaction that writes what has happened since the last one. Repetitions of the last event are left out.
-    pub(super) fn flush(&mut self, key: &ServiceKey, group: &str, now: Timestamp) -> Transaction {
+    pub(super) fn flush(&mut self, key: &ServiceKey, groups: &Groups, now: Timestamp) -> Transaction {
         let mut write = Transaction::new();
         for message in std::mem::take(&mut self.messages) {
             let text = match message {
                 Message::Plain(text) => text,
-                Message::Registered(count) => format!("registered {count} targets in (target-group {group})"),
+                Message::Registered(count, slot) => {
+                    format!("registered {count} targets in (target-group {})", groups.of(slot))
+                }
             };
             if self.last.as_ref() == Some(&text) {
                 continue;

@@ -1,16 +1,20 @@
 //! What the scheduler knows of each service, and how it learns it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Scheduler;
 use super::events::EventLog;
-use super::plan::{Member, MemberState, Plan, Wanted, plan};
+use super::intent::{Intent, in_place, side_by_side};
+use super::plan::{Member, MemberState};
+use super::rollout;
 use super::throttle::Throttle;
+use crate::clock::Timestamp;
+use crate::model::deployment::Slot;
 use crate::model::names::TaskId;
-use crate::model::service::{ServiceRecord, ServiceStatus};
+use crate::model::service::{RolloutState, ServiceRecord};
 use crate::model::task::{
     HealthStatus, LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
 };
@@ -22,13 +26,14 @@ use crate::store::{Change, Entry, Watch};
 pub(super) struct ServicePicture {
     pub(super) record: Option<ServiceRecord>,
     pub(super) tasks: HashMap<TaskId, SeenTask>,
-    pub(super) throttle: Throttle,
-    /// The deployment that `throttle` is about: "a new task definition resets it".
-    pub(super) throttled_deployment: Option<String>,
+    /// By deployment: "a new task definition resets it".
+    pub(super) throttles: BTreeMap<String, Throttle>,
     pub(super) events: EventLog,
     pub(super) steady: bool,
     /// A durable write about this service is on its way; what it changes is not asked for twice.
     pub(super) writing: bool,
+    /// Life-cycle hooks that are being called.
+    pub(super) calling: BTreeSet<String>,
     /// By deployment.
     pub(super) failed_tasks: BTreeMap<String, u32>,
     /// `failed_tasks` is not written yet.
@@ -46,6 +51,10 @@ pub(super) struct SeenTask {
     pub(super) age: u64,
     /// When it was seen running first.
     pub(super) running_since: Option<Instant>,
+    /// When it was seen healthy, and has been since.
+    pub(super) healthy_since: Option<Instant>,
+    /// It was healthy for as long as its deployment asked for.
+    pub(super) proved: bool,
     /// Its failing health was told.
     pub(super) told_sick: bool,
     /// Its container's failing health was told.
@@ -53,31 +62,85 @@ pub(super) struct SeenTask {
 }
 
 impl ServicePicture {
-    pub(super) fn plan(&mut self, now: Instant) -> Plan {
-        let Some(record) = &self.record else { return Plan::default() };
-        let primary = record.primary().id.as_str();
-        if self.throttled_deployment.as_deref() != Some(primary) {
-            self.throttle = Throttle::default();
-            self.throttled_deployment = Some(primary.to_owned());
+    /// What to do now.
+    pub(super) fn intend(&mut self, now: Instant, clock: Timestamp) -> Intent {
+        let Some(record) = &self.record else { return Intent::default() };
+        self.throttles.retain(|id, _| record.deployments.iter().any(|deployment| deployment.id == *id));
+        let census = census(&mut self.tasks, record, now);
+        if census.newly_proved && record.deployment_configuration.resets_failures() {
+            let failed = self.failed_tasks.get_mut(&record.primary().id);
+            self.failed_more |= failed.is_some_and(|failed| std::mem::take(failed) > 0);
         }
-        let grace = Duration::from_secs(record.health_check_grace_period_seconds.into());
-        let published = record.publication.is_some();
-        let mut grace_ends: Option<Instant> = None;
-        let mut members = Vec::with_capacity(self.tasks.len());
-        for (id, task) in &self.tasks {
-            let state = task.state(published, grace, now, &mut grace_ends);
-            let current = task.record.service.as_ref().is_some_and(|service| service.deployment == primary);
-            members.push(Member { id: id.clone(), current, state, age: task.age });
-        }
-        let wanted = Wanted {
-            desired: record.desired_count,
-            limits: record.deployment_configuration.limits(),
-            draining: record.status == ServiceStatus::Draining,
+        let throttled = |id: &str| self.throttles.get(id).and_then(|throttle| throttle.wait_until(now));
+        let mut intent = match record.side_by_side() {
+            Some(stage) => side_by_side(record, stage, &census.members, throttled),
+            None => in_place(record, &census.members, throttled),
         };
-        let mut plan = plan(wanted, &members, self.throttle.wait_until(now));
-        plan.look_again = [plan.look_again, grace_ends].into_iter().flatten().min();
-        plan
+        intent.look_again(census.look_again);
+        let failures = self.failed_tasks.get(&record.primary().id).copied().unwrap_or(0);
+        rollout::decide(&mut intent, record, failures, now, clock);
+        intent
     }
+
+    /// Whether a deployment's tasks are still on trial.
+    pub(super) fn is_on_trial(&self, deployment: &str) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            let primary = record.primary();
+            primary.id == deployment && primary.rollout_state == RolloutState::InProgress
+        })
+    }
+
+    /// Counts a task that failed against its deployment.
+    pub(super) fn count_failure(&mut self, deployment: &str) {
+        *self.failed_tasks.entry(deployment.to_owned()).or_default() += 1;
+        self.failed_more = true;
+    }
+}
+
+/// All tasks of a service, and what was noticed on looking at them.
+struct Census {
+    members: Vec<(Member, Slot, String)>,
+    newly_proved: bool,
+    look_again: Option<Instant>,
+}
+
+fn census(tasks: &mut HashMap<TaskId, SeenTask>, record: &ServiceRecord, now: Instant) -> Census {
+    let primary = record.primary();
+    let on_trial = primary.rollout_state == RolloutState::InProgress;
+    let breaker = record.deployment_configuration.breaker().is_some();
+    let terms = Terms {
+        published: record.publication.is_some(),
+        grace: Duration::from_secs(record.health_check_grace_period_seconds.into()),
+        proving: Duration::ZERO,
+        now,
+    };
+    let mut census =
+        Census { members: Vec::with_capacity(tasks.len()), newly_proved: false, look_again: None };
+    for (id, task) in tasks {
+        let Some(membership) = &task.record.service else { continue };
+        let (slot, deployment) = (membership.slot, membership.deployment.clone());
+        let current = deployment == primary.id;
+        let proving = if current && on_trial { record.pace.proving_time(breaker) } else { Duration::ZERO };
+        let state = task.state(Terms { proving, ..terms }, &mut census.look_again);
+        if state == MemberState::Healthy && !task.proved {
+            task.proved = true;
+            census.newly_proved |= current;
+        }
+        let member = Member { id: id.clone(), current, state, proved: task.proved, age: task.age };
+        census.members.push((member, slot, deployment));
+    }
+    census
+}
+
+/// By what a task is judged.
+#[derive(Clone, Copy)]
+struct Terms {
+    published: bool,
+    /// Failed health checks do not count so long after its start.
+    grace: Duration,
+    /// It must have been healthy for so long.
+    proving: Duration,
+    now: Instant,
 }
 
 impl SeenTask {
@@ -87,9 +150,16 @@ impl SeenTask {
             status: TaskStatus::default(),
             age,
             running_since: None,
+            healthy_since: None,
+            proved: false,
             told_sick: false,
             told_unhealthy: false,
         }
+    }
+
+    /// The target group that it is in.
+    pub(super) fn slot(&self) -> Slot {
+        self.record.service.as_ref().map(|member| member.slot).unwrap_or_default()
     }
 
     /// Found unhealthy by the balancer, or by an essential container's own health check. ECS's grace period is for both.
@@ -102,25 +172,26 @@ impl SeenTask {
         self.status.health == Some(HealthStatus::Unhealthy)
     }
 
-    fn state(
-        &self,
-        published: bool,
-        grace: Duration,
-        now: Instant,
-        grace_ends: &mut Option<Instant>,
-    ) -> MemberState {
+    fn state(&mut self, terms: Terms, look_again: &mut Option<Instant>) -> MemberState {
+        let mut wait_until = |at: Instant| *look_again = Some(look_again.map_or(at, |other| other.min(at)));
         if self.record.stop.is_some() || self.status.last_status > LastStatus::Running {
             return MemberState::Leaving;
         }
-        if self.status.is_healthy(published) {
-            return MemberState::Healthy;
+        if self.status.is_healthy(terms.published) {
+            let proved = *self.healthy_since.get_or_insert(terms.now) + terms.proving;
+            if self.proved || proved <= terms.now {
+                return MemberState::Healthy;
+            }
+            wait_until(proved);
+            return MemberState::Pending;
         }
+        self.healthy_since = None;
         if let (true, Some(since)) = (self.is_sick(), self.running_since) {
-            let ends = since + grace;
-            if ends <= now {
+            let ends = since + terms.grace;
+            if ends <= terms.now {
                 return MemberState::Sick;
             }
-            *grace_ends = Some(grace_ends.map_or(ends, |other| other.min(ends)));
+            wait_until(ends);
         }
         MemberState::Pending
     }
@@ -138,19 +209,22 @@ impl Scheduler {
             service.writing = false;
             known_tasks.extend(service.tasks.drain());
         }
-        // Orders before statuses: the watch's prefixes are in that order.
-        for entry in &watch.snapshot {
+        let (statuses, orders): (Vec<&Entry>, Vec<&Entry>) =
+            watch.snapshot.iter().partition(|entry| entry.key.starts_with(keys::STATUSES));
+        for entry in orders {
             self.see_put(entry);
         }
+        // Before the statuses, so that what was seen long ago is no news.
         for service in self.services.values_mut() {
             for (id, task) in &mut service.tasks {
-                if let Some(known) = known_tasks.get(id) {
-                    task.age = known.age;
-                    task.running_since = known.running_since.or(task.running_since);
-                    task.told_sick = known.told_sick;
-                    task.told_unhealthy = known.told_unhealthy;
+                if let Some(known) = known_tasks.remove(id) {
+                    let record = std::mem::replace(&mut task.record, known.record.clone());
+                    *task = SeenTask { record, ..known };
                 }
             }
+        }
+        for entry in statuses {
+            self.see_put(entry);
         }
         self.services.retain(|_, service| service.record.is_some() || !service.tasks.is_empty());
         self.marked = self.services.keys().cloned().collect();
@@ -214,13 +288,13 @@ impl Scheduler {
         if task.running_since.is_none() && status.last_status == LastStatus::Running {
             task.running_since = Some(Instant::now());
             let deployment = task.record.service.as_ref().map(|service| &service.deployment);
-            if deployment == service.throttled_deployment.as_ref() {
-                service.throttle.ran();
+            if let Some(throttle) = deployment.and_then(|id| service.throttles.get_mut(id)) {
+                throttle.ran();
             }
         }
         task.status = status;
-        if registered {
-            service.events.registered(1);
+        if let (true, Some(membership)) = (registered, &task.record.service) {
+            service.events.registered(1, membership.slot);
         }
         self.mark(key);
     }
@@ -251,25 +325,27 @@ impl Scheduler {
         let Some(record) = &service.record else { return };
         let Some(stop) = &stopped.status.stop else { return };
         let now = Instant::now();
-        let current = service.throttled_deployment.as_ref() == Some(&membership.deployment);
+        let (deployment, desired) = (&membership.deployment, record.desired_count);
+        let throttle = service.throttles.entry(deployment.clone()).or_default();
         match stop.code {
             StopCode::TaskFailedToStart => {
-                *service.failed_tasks.entry(membership.deployment.clone()).or_default() += 1;
-                service.failed_more = true;
                 service.events.failed_to_start(&stop.reason);
-                if current {
-                    self.shared.random(|rng| service.throttle.never_ran(now, rng));
-                    if service.throttle.tell() {
-                        service.events.unable_to_start();
-                    }
+                self.shared.random(|rng| throttle.never_ran(now, rng));
+                if throttle.tell() {
+                    service.events.unable_to_start();
                 }
+                service.count_failure(deployment);
             }
-            StopCode::EssentialContainerExited if current => {
+            StopCode::EssentialContainerExited => {
                 let lived = match (stopped.status.started_at, stopped.status.stopping_at) {
                     (Some(started), Some(stopping)) => stopping.since(started),
                     _ => Duration::ZERO,
                 };
-                self.shared.random(|rng| service.throttle.died(now, lived, record.desired_count, rng));
+                self.shared.random(|rng| throttle.died(now, lived, desired, rng));
+                let proved = service.tasks.get(&stopped.task.id).is_some_and(|task| task.proved);
+                if !proved && service.is_on_trial(deployment) {
+                    service.count_failure(deployment);
+                }
             }
             _ => {}
         }

@@ -14,6 +14,8 @@ pub(super) struct Wanted {
     pub(super) limits: DeploymentLimits,
     /// Being deleted: once no task is left, neither is the service.
     pub(super) draining: bool,
+    /// The deployment was given up and nothing came in its place: no task is started, and those that do their work go on doing it.
+    pub(super) frozen: bool,
 }
 
 /// One task of the service.
@@ -23,8 +25,17 @@ pub(super) struct Member {
     /// Of the deployment that new tasks are started for.
     pub(super) current: bool,
     pub(super) state: MemberState,
+    /// It was healthy once, for as long as is asked for.
+    pub(super) proved: bool,
     /// When it was started; by it the oldest are told from the newest.
     pub(super) age: u64,
+}
+
+impl Member {
+    /// On its way out.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state == MemberState::Leaving
+    }
 }
 
 /// What a task is good for.
@@ -86,6 +97,10 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     let room = maximum.saturating_sub(live);
     let startable = missing.min(room);
     match may_start {
+        _ if wanted.frozen => {
+            plan.retire.extend(sick.iter().chain(&pending).map(|member| member.id.clone()));
+            return plan;
+        }
         Some(at) if startable > 0 => plan.look_again = Some(at),
         _ => plan.start = u32::try_from(startable).unwrap_or(u32::MAX),
     }
@@ -100,6 +115,11 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     let stuck = missing > 0 && room == 0 && pending.is_empty() && !sick.is_empty();
     let sick_to_go = if desired == 0 { sick.len() } else { stand_ins.max(usize::from(stuck)) };
     plan.replace_sick.extend(sick.iter().take(sick_to_go).map(|member| member.id.clone()));
+    // Those that never were any good go at once where the old ones carry the service: nobody misses them, and a bad revision is known sooner.
+    if old_healthy.len() >= minimum {
+        let hopeless = sick.iter().skip(sick_to_go).filter(|member| !member.proved);
+        plan.replace_sick.extend(hopeless.map(|member| member.id.clone()));
+    }
 
     // Old ones that are not healthy hold nothing up. The healthy ones go as the minimum allows, the oldest first.
     let useless = old_sick.iter().chain(&old_pending);

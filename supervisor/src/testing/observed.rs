@@ -37,6 +37,23 @@ impl SimulatedDriver {
         self.world.lock().listeners.clone()
     }
 
+    /// Where the requests of the one published service go: thousandths by the name of a target group, and the test listener's target group. Without
+    /// a service, or before anything was said, all go to the first.
+    pub fn traffic(&self) -> (BTreeMap<String, u32>, String) {
+        let name = |arn: &str| arn.rsplit('/').nth(1).unwrap_or_default().to_owned();
+        let state = self.world.lock();
+        match state.routings.values().next() {
+            Some(routing) => {
+                let production = routing.production.iter().map(|(group, share)| (name(&group.arn), *share));
+                (production.collect(), name(&routing.test.arn))
+            }
+            None => {
+                let first = state.listeners.keys().next().map(|arn| name(arn)).unwrap_or_default();
+                (BTreeMap::from([(first.clone(), 1000)]), first)
+            }
+        }
+    }
+
     /// Containers in the order in which they were stopped.
     pub fn stopped_in_order(&self) -> Vec<(TaskId, String)> {
         self.world.lock().stopped_in_order.clone()

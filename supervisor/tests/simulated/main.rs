@@ -4,7 +4,10 @@
 mod autoscaling;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod definitions;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod deployments;
 mod environment;
+
 mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod metadata;

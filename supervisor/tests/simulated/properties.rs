@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coracle_supervisor::driver::ContainerExit;
+use coracle_supervisor::model::deployment::DeploymentStrategy;
 use coracle_supervisor::model::service::{Service, ServiceStatus};
 use coracle_supervisor::model::task::{LastStatus, TargetHealth};
 use coracle_supervisor::operations::*;
@@ -20,6 +21,8 @@ const STEPS: usize = 60;
 /// Runs. A failing one is repeated alone with `CORACLE_SEED`.
 const RUNS: u64 = 150;
 const NAMES: [&str; 3] = ["red", "green", "blue"];
+const STRATEGIES: [&str; 4] = ["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"];
+const PUBLISHED: &[(&str, &str)] = &[("coracle.listen", "127.0.0.1:0"), ("coracle.step-bake-time", "3")];
 
 /// What was acknowledged of a service.
 #[derive(Clone, Debug)]
@@ -111,11 +114,14 @@ impl Run {
 
     async fn create(&mut self, name: &'static str) {
         let desired = self.rng.random_range(0..6);
-        let tags: &[(&str, &str)] =
-            if self.rng.random_bool(0.5) { &[("coracle.listen", "127.0.0.1:0")] } else { &[] };
+        let tags: &[(&str, &str)] = if self.rng.random_bool(0.5) { PUBLISHED } else { &[] };
         let exists = self.acknowledged.contains_key(name);
-        match self.world.create_service(name, desired.into(), tags).await {
-            Ok(service) => {
+        let mut request = self.world.service_request(name, desired.into(), tags);
+        let strategy = STRATEGIES.choose(&mut self.rng).expect("strategies");
+        let configuration = json!({"strategy": strategy, "bakeTimeInMinutes": self.rng.random_range(0..2)});
+        request.deployment_configuration = Some(serde_json::from_value(configuration).unwrap());
+        match self.world.supervisor.create_service(request).await {
+            Ok(CreateServiceResponse { service }) => {
                 assert!(
                     self.acknowledged.get(name).is_none_or(|known| known.deleted),
                     "{name} was created twice"
@@ -213,7 +219,10 @@ impl Run {
             assert_eq!(service.task_definition, acknowledged.task_definition, "{context}: {name}");
             let live = service.running_count + service.pending_count;
             let before = self.live_before.get(name).copied().unwrap_or(0);
-            let maximum = service.desired_count * 2;
+            // Side by side, the new revision comes on top of what a rolling replacement of the old one may have.
+            let rolling = [None, Some(DeploymentStrategy::Rolling)];
+            let in_place = rolling.contains(&service.deployment_configuration.strategy);
+            let maximum = service.desired_count * if in_place { 2 } else { 3 };
             assert!(live <= maximum.max(before), "{context}: {name} has {live} tasks, at most {maximum}");
             self.live_before.insert(name, live);
         }
@@ -225,8 +234,8 @@ impl Run {
         self.world.driver.set_faults(|faults| {
             *faults = Faults { latency: Duration::from_millis(10), ..Faults::default() };
         });
-        // The longest wait of the throttle.
-        tokio::time::sleep(Duration::from_secs(1000)).await;
+        // The longest wait of the throttle, and the steps of a deployment in ECS's minutes.
+        tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
         let mut expected = 0;
         for (name, acknowledged) in self.acknowledged.clone() {
             if acknowledged.deleted {

@@ -216,6 +216,18 @@ async fn limits_that_leave_no_move_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_told_again_when_everything_is_read_anew() {
+    let world = World::new().await;
+    world.register("web").await;
+    world.create_service("web", 2, &[("coracle.listen", "127.0.0.1:0")]).await.unwrap();
+    world.until_steady("web").await;
+    tokio::time::sleep(A_MOMENT).await;
+    let events = world.events("web").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.events("web").await, events);
+}
+
+#[tokio::test(start_paused = true)]
 async fn deletion_goes_in_ecss_order() {
     let world = World::new().await;
     world.register("web").await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_supervisor::clock::Clock;
+use coracle_supervisor::hooks::{HookCaller, HttpHooks};
 use coracle_supervisor::model::names::TaskId;
 use coracle_supervisor::model::service::Service;
 use coracle_supervisor::model::tags::Tag;
@@ -22,6 +23,9 @@ pub(crate) struct World {
     pub(crate) driver: SimulatedDriver,
     pub(crate) store: Arc<MemoryStore>,
     secrets: Arc<dyn SecretSource>,
+    hooks: Arc<dyn HookCaller>,
+    /// Goes on through crashes.
+    clock: Clock,
     seed: u64,
 }
 
@@ -35,11 +39,26 @@ impl World {
     }
 
     pub(crate) async fn with_secrets(seed: u64, faults: Faults, secrets: Arc<dyn SecretSource>) -> Self {
+        Self::with(seed, faults, secrets, Arc::new(HttpHooks::default())).await
+    }
+
+    pub(crate) async fn with_hooks(hooks: Arc<dyn HookCaller>) -> Self {
+        Self::with(1, Faults::default(), Arc::new(NoSecrets), hooks).await
+    }
+
+    async fn with(
+        seed: u64,
+        faults: Faults,
+        secrets: Arc<dyn SecretSource>,
+        hooks: Arc<dyn HookCaller>,
+    ) -> Self {
         let driver = SimulatedDriver::new(seed, faults);
         let store = Arc::new(MemoryStore::new());
-        let supervisor = start(seed, &store, &driver, Arc::clone(&secrets)).await;
+        let clock = Clock::starting_at(EPOCH);
+        let config = config(seed, &secrets, &hooks, &clock);
+        let supervisor = Supervisor::start(config, store.clone(), Arc::new(driver.clone())).await.unwrap();
         supervisor.create_cluster(CreateClusterRequest::default()).await.unwrap();
-        Self { supervisor, driver, store, secrets, seed }
+        Self { supervisor, driver, store, secrets, hooks, clock, seed }
     }
 
     /// kill -9, then a start over what was durable.
@@ -48,7 +67,9 @@ impl World {
         self.driver.crash();
         self.store = Arc::new(self.store.after_crash());
         self.seed += 1;
-        self.supervisor = start(self.seed, &self.store, &self.driver, Arc::clone(&self.secrets)).await;
+        let config = config(self.seed, &self.secrets, &self.hooks, &self.clock);
+        let driver = Arc::new(self.driver.clone());
+        self.supervisor = Supervisor::start(config, self.store.clone(), driver).await.unwrap();
     }
 
     /// Registers the next revision of a family with one container `app`.
@@ -213,17 +234,17 @@ impl World {
     }
 }
 
-async fn start(
+fn config(
     seed: u64,
-    store: &Arc<MemoryStore>,
-    driver: &SimulatedDriver,
-    secrets: Arc<dyn SecretSource>,
-) -> Supervisor {
-    let config = SupervisorConfig {
-        secrets,
-        clock: Clock::starting_at(EPOCH),
+    secrets: &Arc<dyn SecretSource>,
+    hooks: &Arc<dyn HookCaller>,
+    clock: &Clock,
+) -> SupervisorConfig {
+    SupervisorConfig {
+        secrets: Arc::clone(secrets),
+        hooks: Arc::clone(hooks),
+        clock: clock.clone(),
         seed: Some(seed),
         ..SupervisorConfig::default()
-    };
-    Supervisor::start(config, store.clone(), Arc::new(driver.clone())).await.unwrap()
+    }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use coracle_balancer::{
-    Balancer, BalancerError, Body, BoxError, Listener, ListenerConfig, RegisterOptions, Target,
-    TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetMeter,
+    Action, Balancer, BalancerError, Body, BoxError, Forward, Listener, ListenerConfig, RegisterOptions,
+    Target, TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetMeter,
     TargetState,
 };
 use coracle_runtime::{Container, HandleError};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::in_words;
-use crate::driver::{PublishError, TargetGroup};
+use crate::driver::{PublishError, Routing, TargetGroup};
 use crate::model::names::TaskId;
 use crate::model::task::TargetHealth;
 
@@ -32,10 +32,16 @@ pub(super) struct Targets {
 /// One target group.
 pub(super) struct Group {
     balanced: Arc<coracle_balancer::TargetGroup>,
-    listener: Mutex<Option<Listener>>,
+    listeners: Mutex<Option<Listeners>>,
     healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
     /// Carries the balancer's findings to those who registered.
     teller: AbortHandle,
+}
+
+/// A published service's.
+struct Listeners {
+    production: Listener,
+    test: Option<Listener>,
 }
 
 impl std::fmt::Debug for Group {
@@ -60,30 +66,51 @@ impl Targets {
     }
 
     pub(super) fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
-        let address = group.publication.listen;
         let known = self.group(group);
-        let mut listener = known.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listener) = &*listener {
-            return Ok(listener.local_addr());
+        let mut listeners = known.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listeners) = &*listeners {
+            return Ok(listeners.production.local_addr());
         }
-        let config = ListenerConfig::new(group.name.clone(), address);
-        let bound =
-            self.balancer.listen(config, Arc::clone(&known.balanced)).map_err(|error| match error {
-                BalancerError::PortInUse { address } => PublishError::PortInUse(address),
-                BalancerError::Bind { address, source } => PublishError::Refused(address, source.to_string()),
-                error => PublishError::Refused(address, in_words(&error)),
-            })?;
-        let bound_to = bound.local_addr();
-        *listener = Some(bound);
+        let listen = |name: String, address: SocketAddr| {
+            let config = ListenerConfig::new(name, address);
+            self.balancer
+                .listen(config, Arc::clone(&known.balanced))
+                .map_err(|error| refused(address, &error))
+        };
+        let production = listen(group.name.clone(), group.publication.listen)?;
+        let test = group.publication.test_listen;
+        let test = test.map(|address| listen(format!("{}-test", group.name), address)).transpose()?;
+        let bound_to = production.local_addr();
+        *listeners = Some(Listeners { production, test });
         Ok(bound_to)
     }
 
-    pub(super) async fn unpublish(&self, arn: &str, deadline: Duration) {
-        let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(arn);
-        let listener =
-            group.and_then(|group| group.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(listener) = listener {
-            listener.close(deadline).await;
+    pub(super) fn route(&self, published: &TargetGroup, routing: &Routing) {
+        let known = self.group(published);
+        let listeners = known.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listeners) = &*listeners else { return };
+        let balanced = |group| Arc::clone(&self.group(group).balanced);
+        if let Some(forward) =
+            split(routing.production.iter().map(|(group, share)| (balanced(group), *share)))
+        {
+            listeners.production.set_routes(Action::Forward(forward));
+        }
+        if let Some(listener) = &listeners.test {
+            listener.set_routes(balanced(&routing.test));
+        }
+    }
+
+    pub(super) async fn unpublish(&self, arns: &[String; 2], deadline: Duration) {
+        let groups = {
+            let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            arns.each_ref().map(|arn| groups.remove(arn))
+        };
+        for group in groups.into_iter().flatten() {
+            let listeners = group.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(Listeners { production, test }) = listeners else { continue };
+            let closing = [Some(production), test].into_iter().flatten();
+            let closing: Vec<Listener> = closing.collect();
+            futures_util::future::join_all(closing.iter().map(|listener| listener.close(deadline))).await;
         }
     }
 
@@ -106,7 +133,7 @@ impl Group {
         });
         let healths = Arc::default();
         let teller = tokio::spawn(tell(Arc::clone(&balanced), Arc::clone(&healths))).abort_handle();
-        Self { balanced, listener: Mutex::default(), healths, teller }
+        Self { balanced, listeners: Mutex::default(), healths, teller }
     }
 
     /// Nobody vouches for a task: its first probe is sent at once, and a task that cannot answer it must not get a user's request.
@@ -134,6 +161,24 @@ impl Group {
 
     fn healths(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, watch::Sender<TargetHealth>>> {
         self.healths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(address: SocketAddr, error: &BalancerError) -> PublishError {
+    match error {
+        BalancerError::PortInUse { address } => PublishError::PortInUse(*address),
+        BalancerError::Bind { address, source } => PublishError::Refused(*address, source.to_string()),
+        error => PublishError::Refused(address, in_words(error)),
+    }
+}
+
+/// Requests to these groups in proportion. `None` where there is no group.
+fn split(groups: impl Iterator<Item = (Arc<coracle_balancer::TargetGroup>, u32)>) -> Option<Forward> {
+    let groups: Vec<_> = groups.collect();
+    match groups.as_slice() {
+        [(group, _)] => Some(Arc::clone(group).into()),
+        // Thousandths of which no group has all are weights that the balancer takes.
+        _ => Forward::weighted(groups, None).ok(),
     }
 }
 

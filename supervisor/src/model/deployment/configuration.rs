@@ -2,11 +2,12 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DeploymentCircuitBreaker, DeploymentStrategy, LifecycleHook, hook};
+use super::{DeploymentCircuitBreaker, DeploymentStrategy, LifecycleHook, Pace, hook};
 use crate::error::OperationError;
 
 /// Widest `maximumPercent`: more would let one deployment start more tasks than a service may have.
@@ -96,6 +97,7 @@ impl DeploymentConfiguration {
     pub(crate) fn updated(
         &self,
         request: Option<Self>,
+        pace: Pace,
         defaults: DeploymentLimits,
     ) -> Result<Self, OperationError> {
         let request = request.unwrap_or_default();
@@ -122,7 +124,7 @@ impl DeploymentConfiguration {
         };
         updated.check_limits()?;
         updated.check_breaker_and_hooks()?;
-        updated.check_bake_times()?;
+        updated.check_bake_times(pace)?;
         Ok(updated)
     }
 
@@ -183,9 +185,9 @@ impl DeploymentConfiguration {
         hook::validate(self.hooks())
     }
 
-    fn check_bake_times(&self) -> Result<(), OperationError> {
+    fn check_bake_times(&self, pace: Pace) -> Result<(), OperationError> {
         let blue_green = self.strategy == Some(DeploymentStrategy::BlueGreen);
-        if blue_green && self.bake_time_in_minutes.is_none() {
+        if blue_green && self.bake_time_in_minutes.is_none() && pace.bake.is_none() {
             return Err(refuse("bakeTimeInMinutes", "given with the strategy BLUE_GREEN", "absent"));
         }
         let linear = self.linear_configuration.unwrap_or_default();
@@ -229,9 +231,20 @@ impl DeploymentConfiguration {
         self.deployment_circuit_breaker.as_ref().filter(|breaker| breaker.enable)
     }
 
+    /// Whether a task that proves itself wipes out the failures before it.
+    pub(crate) fn resets_failures(&self) -> bool {
+        self.deployment_circuit_breaker.as_ref().is_none_or(DeploymentCircuitBreaker::resets)
+    }
+
     /// What a deployment waits for.
     pub fn hooks(&self) -> &[LifecycleHook] {
         self.lifecycle_hooks.as_deref().unwrap_or_default()
+    }
+
+    /// How long both revisions run after all traffic has moved.
+    pub(crate) fn bake_time(&self, pace: Pace) -> Duration {
+        let minutes = u64::try_from(self.bake_time_in_minutes.unwrap_or(0)).unwrap_or(0);
+        pace.bake.unwrap_or_else(|| Duration::from_secs(minutes * 60))
     }
 }
 

@@ -4,7 +4,12 @@ use rand::{Rng, SeedableRng};
 use super::*;
 
 fn wanted(desired: u32, minimum_healthy_percent: u32, maximum_percent: u32) -> Wanted {
-    Wanted { desired, limits: DeploymentLimits { minimum_healthy_percent, maximum_percent }, draining: false }
+    Wanted {
+        desired,
+        limits: DeploymentLimits { minimum_healthy_percent, maximum_percent },
+        draining: false,
+        frozen: false,
+    }
 }
 
 /// A service in which time passes: what is planned is done, and pending tasks become healthy.
@@ -21,7 +26,8 @@ impl Simulation {
 
     fn add(&mut self, current: bool, state: MemberState) {
         self.started += 1;
-        self.members.push(Member { id: TaskId::random(&mut self.rng), current, state, age: self.started });
+        let (id, proved) = (TaskId::random(&mut self.rng), self.rng.random_bool(0.5));
+        self.members.push(Member { id, current, state, proved, age: self.started });
     }
 
     fn random_members(&mut self) {

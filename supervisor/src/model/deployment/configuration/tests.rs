@@ -5,7 +5,8 @@ use super::*;
 fn parse(over: &DeploymentConfiguration, request: Value) -> Result<DeploymentConfiguration, String> {
     let request = request.to_string();
     let request = crate::operations::parse_request(request.as_bytes()).map_err(|error| error.to_string())?;
-    over.updated(Some(request), DeploymentLimits::default()).map_err(|error| error.to_string())
+    over.updated(Some(request), Pace::default(), DeploymentLimits::default())
+        .map_err(|error| error.to_string())
 }
 
 fn new(request: Value) -> Result<DeploymentConfiguration, String> {

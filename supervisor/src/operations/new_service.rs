@@ -1,0 +1,158 @@
+//! A service to be: what a CreateService asks for, checked.
+
+use super::services::{CreateServiceRequest, DeploymentController};
+use crate::clock::Timestamp;
+use crate::error::OperationError;
+use crate::model::deployment::{NewIds, Pace, ServiceDeploymentRecord, ServiceRevision, Slot, Traffic};
+use crate::model::names::quoted;
+use crate::model::publication::Publication;
+use crate::model::service::{
+    DeploymentConfiguration, DeploymentLimits, LoadBalancer, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS,
+    ServiceRecord, ServiceStatus, StoredServiceFields,
+};
+use crate::model::tags;
+use crate::model::task_definition::TaskDefinitionId;
+use crate::records::ServiceKey;
+
+/// Everything in a request that can be checked without the store.
+#[derive(Debug)]
+pub(super) struct NewService {
+    request: CreateServiceRequest,
+    desired_count: u32,
+    grace_period: u32,
+    configuration: DeploymentConfiguration,
+    publication: Option<Publication>,
+    pace: Pace,
+}
+
+impl NewService {
+    pub(super) fn parse(request: CreateServiceRequest, desired: i64) -> Result<Self, OperationError> {
+        tags::validate(&request.tags)?;
+        refuse_load_balancers(&request.load_balancers)?;
+        refuse_controller(request.deployment_controller.as_ref())?;
+        if let Some(strategy) =
+            request.scheduling_strategy.as_deref().filter(|strategy| *strategy != "REPLICA")
+        {
+            return Err(OperationError::invalid(format!(
+                "schedulingStrategy {} is not supported yet: use REPLICA.",
+                quoted(strategy)
+            )));
+        }
+        if request.task_definition.is_empty() {
+            return Err(OperationError::invalid("TaskDefinition can not be blank."));
+        }
+        let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
+        let pace = Pace::parse(&request.tags)?;
+        let configuration = DeploymentConfiguration::default().updated(
+            request.deployment_configuration.clone(),
+            pace,
+            DeploymentLimits::default(),
+        )?;
+        Ok(Self {
+            desired_count: parse_desired_count(desired)?,
+            grace_period: grace.unwrap_or(0),
+            configuration,
+            publication: Publication::parse(&request.tags)?,
+            pace,
+            request,
+        })
+    }
+
+    /// As the request names it.
+    pub(super) fn task_definition(&self) -> &str {
+        &self.request.task_definition
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        self.publication.is_some()
+    }
+
+    /// The service, with its first deployment.
+    pub(super) fn into_record(
+        self,
+        key: &ServiceKey,
+        client_token: Option<String>,
+        task_definition: TaskDefinitionId,
+        ids: NewIds,
+        now: Timestamp,
+    ) -> ServiceRecord {
+        let request = self.request;
+        let launch_type = request.launch_type.unwrap_or_default();
+        let stored = StoredServiceFields {
+            service_registries: request.service_registries,
+            capacity_provider_strategy: request.capacity_provider_strategy,
+            platform_version: request.platform_version,
+            role: request.role,
+            placement_constraints: request.placement_constraints,
+            placement_strategy: request.placement_strategy,
+            network_configuration: request.network_configuration,
+            deployment_controller: None,
+            enable_ecs_managed_tags: request.enable_ecs_managed_tags,
+            availability_zone_rebalancing: request.availability_zone_rebalancing,
+        };
+        let revision = ServiceRevision {
+            id: ids.revision.clone(),
+            created_at: now,
+            task_definition,
+            launch_type,
+            stored: stored.clone(),
+        };
+        let first = ServiceDeploymentRecord::first(ids, revision, self.configuration.clone());
+        ServiceRecord {
+            cluster: key.cluster.clone(),
+            name: key.name.clone(),
+            status: ServiceStatus::Active,
+            desired_count: self.desired_count,
+            created_at: now,
+            launch_type,
+            deployment_configuration: self.configuration,
+            health_check_grace_period_seconds: self.grace_period,
+            deployments: vec![first.as_deployment(Slot::default())],
+            service_deployment: first,
+            last_completed: None,
+            traffic: Traffic::default(),
+            pace: self.pace,
+            publication: self.publication,
+            tags: request.tags,
+            client_token,
+            propagate_tags: request.propagate_tags.unwrap_or_default(),
+            enable_execute_command: request.enable_execute_command.unwrap_or_default(),
+            stored,
+        }
+    }
+}
+
+pub(super) fn parse_desired_count(count: i64) -> Result<u32, OperationError> {
+    u32::try_from(count).ok().filter(|count| *count <= MAX_DESIRED_COUNT).ok_or_else(|| {
+        OperationError::invalid(format!("desiredCount must be 0 to {MAX_DESIRED_COUNT}, not {count}."))
+    })
+}
+
+pub(super) fn parse_grace_period(seconds: i64) -> Result<u32, OperationError> {
+    let allowed = (0..=MAX_GRACE_PERIOD_SECONDS).contains(&seconds);
+    u32::try_from(seconds).ok().filter(|_| allowed).ok_or_else(|| {
+        OperationError::invalid(format!(
+            "healthCheckGracePeriodSeconds must be 0 to {MAX_GRACE_PERIOD_SECONDS}, not {seconds}."
+        ))
+    })
+}
+
+pub(super) fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(), OperationError> {
+    match load_balancers.first() {
+        None => Ok(()),
+        Some(named) => Err(OperationError::invalid(format!(
+            "The target group {} does not exist. Publish the service with the tag coracle.listen instead.",
+            quoted(&named.target_group_arn)
+        ))),
+    }
+}
+
+pub(super) fn refuse_controller(controller: Option<&DeploymentController>) -> Result<(), OperationError> {
+    match controller {
+        Some(controller) if controller.kind != "ECS" => Err(OperationError::invalid(format!(
+            "deploymentController.type {} is not supported: use ECS.",
+            quoted(&controller.kind)
+        ))),
+        _ => Ok(()),
+    }
+}
