@@ -6,11 +6,13 @@ mod balance;
 mod client;
 mod cluster;
 pub(crate) mod error;
+mod events;
 mod exec;
 mod logs;
 mod output;
 mod output_of_tasks;
 mod ps;
+mod rollout;
 mod run;
 mod serve;
 mod service;
@@ -51,6 +53,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Ps(args) => client(ps::main(args)),
         Command::Logs(args) => client(logs::main(args)),
         Command::Stats(args) => client(stats::main(args)),
+        Command::Events(args) => client(events::main(args)),
+        Command::Rollback(args) => client(rollout::roll_back(args)),
         Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
         Command::Task(command) => client(task::main(command)),

@@ -3,6 +3,7 @@
 mod autoscale;
 mod balance;
 mod cluster;
+mod events;
 mod exec;
 mod logs;
 mod ps;
@@ -21,12 +22,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use autoscale::ServiceAutoscale;
 pub(crate) use balance::BalanceArgs;
 pub(crate) use cluster::ClusterCommand;
+pub(crate) use events::EventsArgs;
 pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use serve::ServeArgs;
-pub(crate) use service::{ServiceCommand, ServiceCreate, ServiceUpdate};
+pub(crate) use service::{
+    DeploymentOptions, ServiceCommand, ServiceContinue, ServiceCreate, ServiceRollback, ServiceUpdate,
+    ServiceWait, StrategyChoice,
+};
 pub(crate) use stats::StatsArgs;
 pub(crate) use task::{TaskCommand, TaskCrashes, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
@@ -67,6 +72,11 @@ pub(crate) enum Command {
     Ps(PsArgs),
     /// Show what tasks printed
     Logs(LogsArgs),
+    /// Show what happened to services
+    Events(EventsArgs),
+    /// Take a service back to the revision it ran before
+    #[command(after_help = "Examples:\n  coracle rollback web\n  coracle rollback web --wait")]
+    Rollback(ServiceRollback),
     /// Show what tasks use: CPU, memory, requests, fuel
     Stats(StatsArgs),
     /// Run a command inside a task

@@ -1,16 +1,18 @@
 //! `coracle service`
 
 use coracle_supervisor::model::{
-    publication::{ENDPOINT, LISTEN},
+    deployment::pace::{BAKE_TIME, STEP_BAKE_TIME},
+    publication::{ENDPOINT, LISTEN, TEST_LISTEN},
     service::Service,
 };
 use serde_json::{Value, json};
 
 use super::{
-    args::{ClusterArgs, ServiceCommand, ServiceCreate, ServiceUpdate},
+    args::{ClusterArgs, DeploymentOptions, ServiceCommand, ServiceCreate, ServiceUpdate, StrategyChoice},
     client::Client,
     error::Failure,
     output::{self, Table, name_of},
+    rollout,
 };
 
 /// How many services one call describes: ECS's limit.
@@ -26,16 +28,22 @@ pub(crate) async fn main(command: ServiceCommand) -> Result<(), Failure> {
         }
         ServiceCommand::Create(args) => create(args).await,
         ServiceCommand::Describe(args) => {
-            let service =
-                describe(&Client::new(&args.cluster.api), &args.cluster.cluster, &args.name).await?;
-            let service = service.ok_or_else(|| missing(&args.cluster.cluster, &args.name))?;
-            output::print(args.cluster.api.output.output, &service, || description(&service))
+            let client = Client::new(&args.cluster.api);
+            let cluster = args.cluster.cluster.as_str();
+            let service = describe(&client, cluster, &args.name).await?;
+            let service = service.ok_or_else(|| missing(cluster, &args.name))?;
+            let rollout = rollout::description(&client, cluster, &service).await?;
+            output::print(args.cluster.api.output.output, &service, || description(&service, &rollout))
         }
         ServiceCommand::Scale(args) => {
             let input = json!({ "cluster": args.cluster.cluster, "service": args.name, "desiredCount": args.replicas });
             change(&args.cluster, "UpdateService", &input).await
         }
         ServiceCommand::Update(args) => update(args).await,
+        ServiceCommand::Wait(args) => rollout::wait(args).await,
+        ServiceCommand::Rollback(args) => rollout::roll_back(args).await,
+        ServiceCommand::Continue(args) => rollout::go_on(args).await,
+        ServiceCommand::Deployments(args) => rollout::deployments(&args.cluster, &args.name).await,
         ServiceCommand::Autoscale(args) => super::autoscale::main(args).await,
         ServiceCommand::Delete(args) => {
             let input = json!({ "cluster": args.cluster.cluster, "service": args.name, "force": args.force });
@@ -49,8 +57,14 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
         args.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
     tags.extend(args.listen.map(|address| json!({ "key": LISTEN, "value": address.to_string() })));
     tags.extend(args.health_path.map(|path| json!({ "key": "coracle.health-check.path", "value": path })));
+    let deployments = args.deployments;
+    let tag = |key: &str, value: String| json!({ "key": key, "value": value });
+    tags.extend(deployments.test_listen.map(|address| tag(TEST_LISTEN, address.to_string())));
+    tags.extend(deployments.bake_time.map(|seconds| tag(BAKE_TIME, seconds.to_string())));
+    tags.extend(deployments.step_bake_time.map(|seconds| tag(STEP_BAKE_TIME, seconds.to_string())));
     let input = json!({
         "cluster": args.cluster.cluster,
+        "deploymentConfiguration": configuration(&deployments),
         "serviceName": args.name,
         "taskDefinition": args.task_definition,
         "desiredCount": args.replicas,
@@ -58,6 +72,39 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
         "tags": tags,
     });
     change(&args.cluster, "CreateService", &input).await
+}
+
+fn configuration(options: &DeploymentOptions) -> Value {
+    let mut configuration = json!({});
+    let percent = options.step_percent;
+    match options.strategy {
+        StrategyChoice::Rolling => {}
+        StrategyChoice::BlueGreen => configuration["strategy"] = json!("BLUE_GREEN"),
+        StrategyChoice::Linear => {
+            configuration["strategy"] = json!("LINEAR");
+            if let Some(percent) = percent {
+                configuration["linearConfiguration"] = json!({ "stepPercent": percent });
+            }
+        }
+        StrategyChoice::Canary => {
+            configuration["strategy"] = json!("CANARY");
+            if let Some(percent) = percent {
+                configuration["canaryConfiguration"] = json!({ "canaryPercent": percent });
+            }
+        }
+    }
+    if options.strategy == StrategyChoice::BlueGreen && options.bake_time.is_none() {
+        configuration["bakeTimeInMinutes"] = json!(0);
+    }
+    if options.circuit_breaker {
+        configuration["deploymentCircuitBreaker"] = json!({ "enable": true, "rollback": true });
+    }
+    if !options.pauses.is_empty() {
+        let stages: Vec<String> =
+            options.pauses.iter().map(|stage| stage.to_uppercase().replace('-', "_")).collect();
+        configuration["lifecycleHooks"] = json!([{ "targetType": "PAUSE", "lifecycleStages": stages }]);
+    }
+    configuration
 }
 
 async fn update(args: ServiceUpdate) -> Result<(), Failure> {
@@ -70,6 +117,10 @@ async fn update(args: ServiceUpdate) -> Result<(), Failure> {
     }
     if args.force_new_deployment {
         input["forceNewDeployment"] = json!(true);
+    }
+    if args.wait {
+        Client::new(&args.cluster.api).ecs::<Value>("UpdateService", &input).await?;
+        return rollout::wait_for_it(&args.cluster, &args.name).await;
     }
     change(&args.cluster, "UpdateService", &input).await
 }
@@ -97,7 +148,16 @@ pub(super) async fn describe(client: &Client, cluster: &str, name: &str) -> Resu
     Ok(found.into_iter().next())
 }
 
-fn missing(cluster: &str, name: &str) -> Failure {
+/// Those of these names, or all of a cluster's.
+pub(super) async fn named(client: &Client, cluster: &str, names: &[String]) -> Result<Vec<Service>, Failure> {
+    if names.is_empty() {
+        return all(client, cluster).await;
+    }
+    let input = json!({ "cluster": cluster });
+    Ok(client.describe("DescribeServices", input, ("services", BATCH), names).await?)
+}
+
+pub(super) fn missing(cluster: &str, name: &str) -> Failure {
     Failure::failed(format!(
         "there is no service {name} in cluster {cluster}; `coracle service ls` lists them"
     ))
@@ -128,7 +188,8 @@ fn endpoint(service: &Service) -> &str {
     tag(ENDPOINT).or_else(|| tag(LISTEN)).unwrap_or("-")
 }
 
-fn description(service: &Service) -> String {
+/// `rollout` is about its newest deployment.
+fn description(service: &Service, rollout: &str) -> String {
     let lines = [
         ("service", service.service_name.clone()),
         ("cluster", name_of(&service.cluster_arn).to_owned()),
@@ -155,7 +216,7 @@ fn description(service: &Service) -> String {
             deployment.rollout_state_reason.clone(),
         ]);
     }
-    let mut text = format!("{head}\n{}", table.render());
+    let mut text = format!("{head}{rollout}\n{}", table.render());
     if !service.events.is_empty() {
         let mut events = Table::new(["TIME", "EVENT"]);
         for event in service.events.iter().take(EVENTS) {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ClusterArgs, ServiceAutoscale, values};
 
@@ -11,7 +11,8 @@ use super::{ClusterArgs, ServiceAutoscale, values};
   coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080
   coracle service ls
   coracle service scale web 5
-  coracle service update web --task-definition hello:2
+  coracle service update web --task-definition hello:2 --wait
+  coracle service rollback web
   coracle service delete web --force")]
 pub(crate) enum ServiceCommand {
     /// List the services of a cluster
@@ -20,7 +21,7 @@ pub(crate) enum ServiceCommand {
     Ls(ClusterArgs),
     /// Create a service
     #[command(
-        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data"
+        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
     )]
     Create(ServiceCreate),
     /// Show one service, its deployments and newest events
@@ -34,6 +35,22 @@ pub(crate) enum ServiceCommand {
         after_help = "Examples:\n  coracle service update web --task-definition hello:2\n  coracle service update web --force-new-deployment"
     )]
     Update(ServiceUpdate),
+    /// Wait until a service has the tasks it should have, and its deployment is over
+    #[command(after_help = "Examples:\n  coracle service wait web\n  coracle service wait web --timeout 60")]
+    Wait(ServiceWait),
+    /// Take a service back to the revision it ran before
+    #[command(
+        after_help = "Examples:\n  coracle service rollback web\n  coracle service rollback web --wait"
+    )]
+    Rollback(ServiceRollback),
+    /// Say that a deployment which waits at a PAUSE hook may go on
+    #[command(
+        after_help = "Examples:\n  coracle service continue web\n  coracle service continue web --rollback"
+    )]
+    Continue(ServiceContinue),
+    /// List a service's deployments, newest first
+    #[command(after_help = "Examples:\n  coracle service deployments web")]
+    Deployments(ServiceName),
     /// Scale a service by its load, or show how it is scaled
     #[command(
         after_help = "Examples:\n  coracle service autoscale web --min 2 --max 20 --cpu 60\n  coracle service autoscale web --min 1 --max 40 --requests 100 --fast\n  coracle service autoscale web"
@@ -66,9 +83,96 @@ pub(crate) struct ServiceCreate {
     #[arg(long, value_name = "PATH", value_parser = values::url_path, requires = "listen")]
     pub(crate) health_path: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) deployments: DeploymentOptions,
+
     /// Put a tag on it
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::variable)]
     pub(crate) tags: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// How a service's deployments go.
+#[derive(Debug, Args)]
+pub(crate) struct DeploymentOptions {
+    /// How it moves from one revision to another
+    #[arg(long, value_name = "STRATEGY", default_value = "rolling")]
+    pub(crate) strategy: StrategyChoice,
+
+    /// Give a deployment up whose tasks fail again and again, and go back
+    #[arg(long)]
+    pub(crate) circuit_breaker: bool,
+
+    /// Seconds in which both revisions run after all traffic has moved; ECS's own default is none
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds_of_a_day)]
+    pub(crate) bake_time: Option<f64>,
+
+    /// Seconds between two steps of traffic; by default ECS's 6 or 10 minutes
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds_of_a_day)]
+    pub(crate) step_bake_time: Option<f64>,
+
+    /// What linear moves with each step and canary first, in percent; by default 10 and 5
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) step_percent: Option<f64>,
+
+    /// Where the new revision can be tried before it gets any other request
+    #[arg(long, value_name = "ADDRESS", value_parser = values::listen_address, requires = "listen")]
+    pub(crate) test_listen: Option<SocketAddr>,
+
+    /// Wait for `coracle service continue` at this stage of each deployment, such as POST_TEST_TRAFFIC_SHIFT
+    #[arg(long = "pause-at", value_name = "STAGE")]
+    pub(crate) pauses: Vec<String>,
+}
+
+/// ECS's strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyChoice {
+    /// A few tasks at a time
+    Rolling,
+    /// A second set of tasks, which gets all traffic at once
+    BlueGreen,
+    /// A second set of tasks, which gets traffic in equal steps
+    Linear,
+    /// A second set of tasks, which gets a little traffic, then all
+    Canary,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceWait {
+    /// The service's name or ARN
+    pub(crate) name: String,
+
+    /// Longest wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = values::seconds_of_a_day)]
+    pub(crate) timeout: f64,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceRollback {
+    /// The service's name or ARN
+    pub(crate) name: String,
+
+    /// Wait until it is done
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceContinue {
+    /// The service's name or ARN
+    pub(crate) name: String,
+
+    /// Go back to the old revision in place of going on
+    #[arg(long)]
+    pub(crate) rollback: bool,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -111,6 +215,10 @@ pub(crate) struct ServiceUpdate {
     /// Replace the tasks even when nothing else changes
     #[arg(long)]
     pub(crate) force_new_deployment: bool,
+
+    /// Wait until it is done, and say how it went
+    #[arg(short, long)]
+    pub(crate) wait: bool,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

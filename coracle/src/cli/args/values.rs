@@ -72,6 +72,12 @@ impl FromStr for VolumeOption {
     }
 }
 
+/// Seconds, up to a day.
+pub(crate) fn seconds_of_a_day(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=86_400.0).contains(seconds));
+    seconds.ok_or_else(|| format!("seconds from 0 to 86400 are expected, not {text:?}"))
+}
+
 /// What of the network a task may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NetworkChoice {
