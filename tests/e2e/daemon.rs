@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod compose;
+mod deployments;
 mod exec;
 mod health;
 mod logs;

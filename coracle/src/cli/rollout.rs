@@ -105,8 +105,8 @@ fn reasons(look: &Look) -> Vec<String> {
     let Some(primary) = service.deployments.first() else { return reasons };
     if service.running_count != service.desired_count || service.pending_count > 0 {
         reasons.push(format!(
-            "{} of {} tasks run, {} are pending",
-            service.running_count, service.desired_count, service.pending_count
+            "{} tasks run and {} are pending, of {} wanted",
+            service.running_count, service.pending_count, service.desired_count
         ));
     }
     if primary.rollout_state != RolloutState::Completed {
