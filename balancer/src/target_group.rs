@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use crate::health::{Health, HealthCheckConfig, Outcome, checker};
@@ -107,6 +107,8 @@ pub struct TargetGroup {
     budget: Arc<Budget>,
     /// Requests that wait for a target.
     held: AtomicUsize,
+    /// Tells that one begins to.
+    demand: Notify,
     members: Mutex<Members>,
     changes: watch::Sender<u64>,
     /// Where health checks and drains run.
@@ -129,6 +131,7 @@ impl TargetGroup {
             turn: Turn::default(),
             budget: Arc::default(),
             held: AtomicUsize::new(0),
+            demand: Notify::new(),
             members: Mutex::new(Members::new(config.attributes, config.health_check)),
             changes: watch::Sender::new(0),
             runtime,

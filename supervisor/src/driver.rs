@@ -44,6 +44,9 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// happens to a service that is not published.
     fn route(&self, published: &TargetGroup, routing: &Routing);
 
+    /// Resolves when a request waits for a target of a group that has none, at once if one does. Only requests to services that scale to zero wait.
+    fn demand(&self, group: &TargetGroup) -> BoxFuture<'static, ()>;
+
     /// Closes a service's listeners: they take no new connection and let requests in flight finish within `deadline`. Its target groups are
     /// forgotten; the first is the one it was published with.
     async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration);

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use crate::driver::{Driver, PublishError, Routing, TargetGroup};
 use crate::model::arn::Identity;
 use crate::model::deployment::{Slot, Traffic};
@@ -72,6 +74,16 @@ impl Ingress {
         };
         self.driver.route(&group(Slot::Blue), &routing);
         endpoint.traffic = traffic;
+    }
+
+    /// Resolves when a request waits for the first task of a published service.
+    pub(crate) fn demand(
+        &self,
+        key: &ServiceKey,
+        publication: &Publication,
+        slot: Slot,
+    ) -> BoxFuture<'static, ()> {
+        self.driver.demand(&self.group(key, publication, slot))
     }
 
     /// Where a published service's requests go now.

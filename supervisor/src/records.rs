@@ -19,6 +19,7 @@
 //! | `session/stopped-task/<c>/<id>` | [`StoppedTask`] of a service | agent |
 //! | `session/event/<c>/<s>/<n>` | [`ServiceEvent`] | scheduler |
 //! | `session/deployment/<c>/<s>` | failed tasks by deployment | scheduler |
+//! | `session/asleep/<c>/<s>` | there while a service has scaled to zero | scheduler |
 //! | `session/inactive-service/<c>/<s>` | [`Service`], as last seen | scheduler |
 //!
 //! A service's tasks are not durable: which of them exist follows from the service's record, and none outlives the process that runs it.
@@ -165,6 +166,11 @@ impl Records {
         key: &ServiceKey,
     ) -> Result<Vec<ServiceDeploymentRecord>, StoreError> {
         self.list(&keys::service_deployments(key)).await
+    }
+
+    /// Whether a service has scaled to zero.
+    pub(crate) async fn is_asleep(&self, key: &ServiceKey) -> Result<bool, StoreError> {
+        Ok(self.get::<bool>(&keys::asleep(key)).await?.is_some())
     }
 
     pub(crate) async fn inactive_service(&self, key: &ServiceKey) -> Result<Option<Service>, StoreError> {
@@ -352,6 +358,9 @@ pub(crate) mod keys {
     }
     pub(crate) fn failed_tasks(key: &ServiceKey) -> String {
         format!("session/deployment/{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn asleep(key: &ServiceKey) -> String {
+        format!("session/asleep/{}/{}", key.cluster, key.name)
     }
     pub(crate) fn inactive_service(key: &ServiceKey) -> String {
         format!("session/inactive-service/{}/{}", key.cluster, key.name)

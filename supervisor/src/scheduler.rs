@@ -9,6 +9,7 @@ mod deed;
 mod ending;
 mod events;
 mod hook;
+mod idle;
 mod intent;
 mod picture;
 mod plan;
@@ -65,11 +66,13 @@ struct Done {
     ending: Option<Ending>,
     /// A life-cycle hook that was called.
     called: Option<String>,
+    /// A request waits for a service that sleeps.
+    woken: bool,
 }
 
 impl Done {
     fn of(key: ServiceKey) -> Self {
-        Self { key, problem: None, ending: None, called: None }
+        Self { key, problem: None, ending: None, called: None, woken: false }
     }
 }
 
@@ -112,6 +115,8 @@ impl Scheduler {
                 },
                 Some(done) = self.background.join_next() => match done {
                     Ok(done) => self.background_done(done),
+                    // What waited for a request that nobody waits for any more.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => tracing::error!(%error, "a background write of the scheduler failed"),
                 },
                 () = sleep_until(timer) => self.mark_due(),
@@ -158,7 +163,7 @@ impl Scheduler {
 
     async fn reconcile(&mut self, key: &ServiceKey) -> Result<(), StoreError> {
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
-        let intent = service.intend(Instant::now(), self.shared.now());
+        let intent = service.intend(&self.shared);
         if let Some(at) = intent.look_again {
             self.timers.insert((at, key.clone()));
         }
@@ -172,6 +177,7 @@ impl Scheduler {
                 Some(hook) => {
                     service.calling.remove(&hook);
                 }
+                None if done.woken => service.idle.wake(Instant::now()),
                 None => service.writing = false,
             }
             if let Some(problem) = done.problem {

@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::driver::{
@@ -85,6 +85,8 @@ struct State {
     listeners: BTreeMap<String, SocketAddr>,
     /// By the target group that a service was published with.
     routings: BTreeMap<String, Routing>,
+    /// By the service that is asked.
+    knocks: BTreeMap<String, Arc<Notify>>,
     next_address: u32,
     load: Load,
     loaded_until: Option<Instant>,
@@ -126,6 +128,7 @@ impl SimulatedDriver {
             used_ports: BTreeSet::new(),
             listeners: BTreeMap::new(),
             routings: BTreeMap::new(),
+            knocks: BTreeMap::new(),
             next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
             load: Load::default(),
             loaded_until: None,
@@ -178,6 +181,13 @@ impl SimulatedDriver {
             lock(&sandbox.inner).healths.insert(container.to_owned(), healthy);
             true
         })
+    }
+
+    /// A request comes to a service that has no tasks, and waits. Only services that wait for one hear it.
+    pub fn knock(&self, service: &str) {
+        if let Some(knocks) = self.world.lock().knocks.get(service) {
+            knocks.notify_waiters();
+        }
     }
 
     /// Takes a port, as another program would.
@@ -255,6 +265,11 @@ impl Driver for SimulatedDriver {
         if state.listeners.contains_key(&published.arn) {
             state.routings.insert(published.arn.clone(), routing.clone());
         }
+    }
+
+    fn demand(&self, group: &TargetGroup) -> BoxFuture<'static, ()> {
+        let knocks = Arc::clone(self.world.lock().knocks.entry(group.name.clone()).or_default());
+        async move { knocks.notified().await }.boxed()
     }
 
     async fn unpublish(&self, target_group_arns: &[String; 2], _deadline: Duration) {

@@ -9,5 +9,6 @@ mod health;
 mod logs;
 mod network;
 mod recovery;
+mod scale_to_zero;
 mod stats;
 mod stops;

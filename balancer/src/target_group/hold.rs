@@ -60,13 +60,28 @@ impl TargetGroup {
         !self.members().attributes.hold.timeout.is_zero()
     }
 
+    /// Resolves as soon as a request waits for a target, at once if one does. Without [`HoldPolicy`] none ever does.
+    pub async fn demand(&self) {
+        loop {
+            let mut waits = std::pin::pin!(self.demand.notified());
+            // Listening before looking: a request that comes in between is heard.
+            waits.as_mut().enable();
+            if self.held.load(Ordering::SeqCst) > 0 {
+                return;
+            }
+            waits.await;
+        }
+    }
+
     /// A target as soon as there is one. `None`: too many wait already, or there was none in time.
     pub(crate) async fn wait(&self, asking: &Asking<'_>) -> Option<InFlight> {
         let policy = self.members().attributes.hold;
         let held = Held(&self.held);
-        if held.0.fetch_add(1, Ordering::Relaxed) >= policy.max_requests {
+        // Sequentially consistent, as is the look of `demand`: one of the two sees the other.
+        if held.0.fetch_add(1, Ordering::SeqCst) >= policy.max_requests {
             return None;
         }
+        self.demand.notify_waiters();
         let deadline = Instant::now() + policy.timeout;
         // Listening before looking: a target that comes in between is a change.
         let mut changes = self.changes();

@@ -131,6 +131,25 @@ async fn a_request_waits_for_the_first_target() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_is_told_to_whoever_can_bring_a_target() {
+    let group = group_with(HOLD, []);
+    let front = Front::new(Arc::clone(&group));
+    // Nobody waits yet, so that nothing is told.
+    let soon = tokio::time::timeout(Duration::from_millis(50), group.demand()).await;
+    assert!(soon.is_err());
+    let bring = async {
+        within(group.demand()).await;
+        // It waits still: who asks later is told at once.
+        within(group.demand()).await;
+        group.register("late", saying("late"), HEALTHY);
+    };
+    let (answer, ()) = tokio::join!(front.get("/"), bring);
+    assert_eq!(answer.body(), "late");
+    let soon = tokio::time::timeout(Duration::from_millis(50), group.demand()).await;
+    assert!(soon.is_err(), "it waits no longer");
+}
+
+#[tokio::test]
 async fn requests_wait_for_a_bounded_time_and_in_a_bounded_number() {
     let front = Front::with_workers(1, group_with(HOLD, []));
     let start = Instant::now();

@@ -2,7 +2,7 @@
 
 use coracle_supervisor::model::{
     deployment::pace::{BAKE_TIME, STEP_BAKE_TIME},
-    publication::{ENDPOINT, LISTEN, TEST_LISTEN},
+    publication::{ASLEEP, ENDPOINT, LISTEN, SCALE_TO_ZERO, TEST_LISTEN},
     service::Service,
 };
 use serde_json::{Value, json};
@@ -60,6 +60,7 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
     let deployments = args.deployments;
     let tag = |key: &str, value: String| json!({ "key": key, "value": value });
     tags.extend(deployments.test_listen.map(|address| tag(TEST_LISTEN, address.to_string())));
+    tags.extend(args.scale_to_zero.map(|seconds| tag(SCALE_TO_ZERO, seconds.to_string())));
     tags.extend(deployments.bake_time.map(|seconds| tag(BAKE_TIME, seconds.to_string())));
     tags.extend(deployments.step_bake_time.map(|seconds| tag(STEP_BAKE_TIME, seconds.to_string())));
     let input = json!({
@@ -179,7 +180,9 @@ fn table(services: &[Service]) -> String {
 }
 
 fn status(service: &Service) -> String {
-    format!("{:?}", service.status).to_uppercase()
+    let asleep = service.tags.iter().any(|tag| tag.key == ASLEEP);
+    let asleep = if asleep { " (asleep)" } else { "" };
+    format!("{}{asleep}", format!("{:?}", service.status).to_uppercase())
 }
 
 /// Where it can be reached: the address bound, or the one asked for before it is.

@@ -35,6 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use coracle_balancer::Balancer;
 use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
+use futures_util::future::BoxFuture;
 
 use super::{
     Driver, PublishError, Routing, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
@@ -195,6 +196,10 @@ impl Driver for LocalDriver {
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {
         self.inner.targets.route(published, routing);
+    }
+
+    fn demand(&self, group: &TargetGroup) -> BoxFuture<'static, ()> {
+        self.inner.targets.group(group).demand()
     }
 
     async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration) {

@@ -15,6 +15,7 @@
 //! | `coracle.health-check.unhealthy-threshold` | 2 to 10 | 2 |
 //! | `coracle.health-check.matcher` | `200`, `200,202` or `200-299` | `200` |
 //! | `coracle.deregistration-delay` | seconds, 0 to 3600 | 300 |
+//! | `coracle.scale-to-zero` | seconds without a request, 0.1 to 86400, after which the service has no tasks until the next one | never |
 //! | `coracle.test-listen` | an address: the test listener of deployments with two target groups | none |
 //!
 //! Names, ranges and defaults are ELB's, but for the intervals below 5 s, which ELB does not have.
@@ -35,12 +36,17 @@ pub const PREFIX: &str = "coracle.";
 pub const LISTEN: &str = "coracle.listen";
 /// The tag that opens a test listener.
 pub const TEST_LISTEN: &str = "coracle.test-listen";
+/// How long a service is idle before it drops to nothing.
+pub const SCALE_TO_ZERO: &str = "coracle.scale-to-zero";
 /// How long a task that leaves may finish its requests.
 pub const DEREGISTRATION_DELAY: &str = "coracle.deregistration-delay";
 /// Prefix of the tags of the health check.
 pub const HEALTH_CHECK: &str = "coracle.health-check.";
 /// A tag that DescribeServices adds: where a published service can be reached.
 pub const ENDPOINT: &str = "coracle.endpoint";
+
+/// A tag that DescribeServices adds while a service has scaled to zero: how many tasks the next request brings back.
+pub const ASLEEP: &str = "coracle.asleep";
 
 /// A service's place behind the balancer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +58,8 @@ pub struct Publication {
     pub test_listen: Option<SocketAddr>,
     /// What a task must answer to be sent requests.
     pub health_check: HealthCheckConfig,
+    /// Without a request for so long it has no tasks, and gets them with the next request, which waits. Never unless given.
+    pub scale_to_zero: Option<Duration>,
     /// Longest wait for requests in flight once a task is taken out, 0 to 3600 s.
     pub deregistration_delay: Duration,
 }
@@ -65,18 +73,21 @@ impl Publication {
         let ours: Vec<&Tag> =
             tags.iter().filter(|tag| tag.key.starts_with(PREFIX) && !Pace::is_its(&tag.key)).collect();
         let mut test_listen = None;
+        let mut scale_to_zero = None;
         for tag in &ours {
             if tag.key == LISTEN {
                 listen = Some(address(tag)?);
             } else if tag.key == TEST_LISTEN {
                 test_listen = Some(address(tag)?);
+            } else if tag.key == SCALE_TO_ZERO {
+                scale_to_zero = Some(idle_time(tag)?);
             } else if tag.key == DEREGISTRATION_DELAY {
                 deregistration_delay = delay(tag)?;
             } else if let Some(setting) = tag.key.strip_prefix(HEALTH_CHECK) {
                 health_check.push((setting, tag.value.as_str()));
             } else {
                 return Err(OperationError::invalid(format!(
-                    "Unknown tag {}: known are {LISTEN}, {TEST_LISTEN}, {HEALTH_CHECK}*, {DEREGISTRATION_DELAY}, {}, {} and {}.",
+                    "Unknown tag {}: known are {LISTEN}, {TEST_LISTEN}, {SCALE_TO_ZERO}, {HEALTH_CHECK}*, {DEREGISTRATION_DELAY}, {}, {} and {}.",
                     tag.key,
                     pace::BAKE_TIME,
                     pace::STEP_BAKE_TIME,
@@ -94,7 +105,7 @@ impl Publication {
             };
         };
         let health_check = parse_health_check(&health_check)?;
-        Ok(Some(Self { listen, test_listen, health_check, deregistration_delay }))
+        Ok(Some(Self { listen, test_listen, health_check, scale_to_zero, deregistration_delay }))
     }
 }
 
@@ -116,6 +127,11 @@ fn refuse(tag: &Tag, allowed: &str) -> OperationError {
 
 fn address(tag: &Tag) -> Result<SocketAddr, OperationError> {
     tag.value.parse().map_err(|_| refuse(tag, "an address and a port, such as 127.0.0.1:8080"))
+}
+
+fn idle_time(tag: &Tag) -> Result<Duration, OperationError> {
+    let value = tag.value.parse::<f64>().ok().filter(|value| (0.1..=86_400.0).contains(value));
+    value.map(Duration::from_secs_f64).ok_or_else(|| refuse(tag, "seconds from 0.1 to 86400"))
 }
 
 fn delay(tag: &Tag) -> Result<Duration, OperationError> {
@@ -158,6 +174,8 @@ mod tests {
             ("coracle.health-check.protocol", "UDP"),
             ("coracle.health-check.colour", "red"),
             ("coracle.deregistration-delay", "-1"),
+            ("coracle.scale-to-zero", "0"),
+            ("coracle.test-listen", "8081"),
             ("coracle.unknown", "1"),
         ] {
             let error = parse(&[("coracle.listen", "127.0.0.1:1"), (key, value)]).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use super::services::{
 use super::{Failure, bounded, fields, page};
 use crate::error::OperationError;
 use crate::model::names::ClusterName;
-use crate::model::publication::ENDPOINT;
+use crate::model::publication::{ASLEEP, ENDPOINT};
 use crate::model::service::{LoadBalancer, Service, ServiceRecord, ServiceStatus};
 use crate::model::tags::Tag;
 use crate::model::task_definition::TaskDefinitionContent;
@@ -80,6 +80,14 @@ impl Supervisor {
             load_balancer: self.load_balancer(&key, record).await?,
         };
         let mut service = view::service(self.identity(), record, seen);
+        if self.records().is_asleep(&key).await? {
+            // What ECS's clients wait for is what is wanted now.
+            service.desired_count = 0;
+            for deployment in &mut service.deployments {
+                deployment.desired_count = 0;
+            }
+            service.tags.push(Tag::new(ASLEEP, record.desired_count.to_string()));
+        }
         if !with_tags {
             service.tags.clear();
         } else if let Some(endpoint) = self.ingress().endpoint(&key) {

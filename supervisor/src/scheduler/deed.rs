@@ -136,6 +136,14 @@ impl Scheduler {
         if std::mem::take(&mut service.failed_more) {
             write = write.put(keys::failed_tasks(key), encode(&service.failed_tasks));
         }
+        let asleep = service.idle.is_asleep();
+        if std::mem::replace(&mut service.told_asleep, asleep) != asleep {
+            write = if asleep {
+                write.put(keys::asleep(key), encode(&true))
+            } else {
+                write.delete(keys::asleep(key))
+            };
+        }
         if !write.ops.is_empty() {
             self.shared.records.commit(write).await?;
         }

@@ -28,7 +28,8 @@ pub(super) async fn end_service(
     let inactive = crate::view::service(&shared.config.identity, &record, seen);
     let mut tidy = Transaction::new()
         .put(keys::inactive_service(key), encode(&inactive))
-        .delete(keys::failed_tasks(key));
+        .delete(keys::failed_tasks(key))
+        .delete(keys::asleep(key));
     for event in shared.records.store.range(&keys::events(key)).await? {
         tidy = tidy.delete(&*event.key);
     }

@@ -70,12 +70,13 @@ type Seen = (Member, Slot, String);
 
 pub(super) fn in_place(
     record: &ServiceRecord,
+    desired: u32,
     seen: &[Seen],
     throttled: impl Fn(&str) -> Option<Instant>,
 ) -> Intent {
     let primary = record.primary();
     let members: Vec<Member> = seen.iter().map(|(member, _, _)| member.clone()).collect();
-    let plan = plan(wanted(record), &members, throttled(&primary.id));
+    let plan = plan(Wanted { desired, ..wanted(record) }, &members, throttled(&primary.id));
     let mut intent = Intent { steady: plan.steady, gone: plan.gone, ..Intent::default() };
     intent.add(&primary.id, plan);
     intent

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::Scheduler;
 use super::events::EventLog;
+use super::idle::{Activity, Idle};
 use super::intent::{Intent, in_place, side_by_side};
 use super::plan::{Member, MemberState};
 use super::rollout;
 use super::throttle::Throttle;
-use crate::clock::Timestamp;
 use crate::model::deployment::Slot;
 use crate::model::names::TaskId;
 use crate::model::service::{RolloutState, ServiceRecord};
@@ -20,6 +20,7 @@ use crate::model::task::{
 };
 use crate::records::{ServiceKey, decode, keys};
 use crate::store::{Change, Entry, Watch};
+use crate::supervisor::Shared;
 
 /// A service, its tasks, and what is remembered of its past.
 #[derive(Debug, Default)]
@@ -32,6 +33,10 @@ pub(super) struct ServicePicture {
     pub(super) steady: bool,
     /// A durable write about this service is on its way; what it changes is not asked for twice.
     pub(super) writing: bool,
+    /// Whether it has tasks, where it scales to zero.
+    pub(super) idle: Idle,
+    /// Whether it was written that it sleeps.
+    pub(super) told_asleep: bool,
     /// Life-cycle hooks that are being called.
     pub(super) calling: BTreeSet<String>,
     /// By deployment.
@@ -63,8 +68,15 @@ pub(super) struct SeenTask {
 
 impl ServicePicture {
     /// What to do now.
-    pub(super) fn intend(&mut self, now: Instant, clock: Timestamp) -> Intent {
+    pub(super) fn intend(&mut self, shared: &Shared) -> Intent {
+        let (now, clock) = (Instant::now(), shared.now());
         let Some(record) = &self.record else { return Intent::default() };
+        let usage = |id| shared.sessions.sandbox(id).map(|sandbox| sandbox.usage());
+        let scales =
+            record.publication.as_ref().is_some_and(|publication| publication.scale_to_zero.is_some());
+        let ids = self.tasks.keys().filter(|_| scales);
+        let look = self.idle.look(record, Activity::of(ids.filter_map(usage)), now);
+        let desired = if self.idle.is_asleep() { 0 } else { record.desired_count };
         self.throttles.retain(|id, _| record.deployments.iter().any(|deployment| deployment.id == *id));
         let census = census(&mut self.tasks, record, now);
         if census.newly_proved && record.deployment_configuration.resets_failures() {
@@ -74,9 +86,10 @@ impl ServicePicture {
         let throttled = |id: &str| self.throttles.get(id).and_then(|throttle| throttle.wait_until(now));
         let mut intent = match record.side_by_side() {
             Some(stage) => side_by_side(record, stage, &census.members, throttled),
-            None => in_place(record, &census.members, throttled),
+            None => in_place(record, desired, &census.members, throttled),
         };
         intent.look_again(census.look_again);
+        intent.look_again(look);
         let failures = self.failed_tasks.get(&record.primary().id).copied().unwrap_or(0);
         rollout::decide(&mut intent, record, failures, now, clock);
         intent

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::idle::{Idle, Watch};
 use super::intent::{Intent, Rollout};
 use super::{BACKGROUND_RETRY, Done, MAX_INACTIVE, Scheduler, ending, hook};
 use crate::clock::Timestamp;
@@ -97,6 +98,14 @@ impl Scheduler {
                 return;
             }
             shared.ingress.route(key, publication, traffic);
+            if let Idle::Asleep { watch: watch @ None } = &mut service.idle {
+                let demand = shared.ingress.demand(key, publication, traffic.serving);
+                let key = key.clone();
+                *watch = Some(Watch(self.background.spawn(async move {
+                    demand.await;
+                    Done { woken: true, ..Done::of(key) }
+                })));
+            }
         }
         for run in hook::due(record) {
             if service.calling.insert(run.id.clone()) {

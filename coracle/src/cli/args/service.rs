@@ -83,6 +83,10 @@ pub(crate) struct ServiceCreate {
     #[arg(long, value_name = "PATH", value_parser = values::url_path, requires = "listen")]
     pub(crate) health_path: Option<String>,
 
+    /// Seconds without a request after which it has no tasks; the next request brings them back, and waits
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds_of_a_day, requires = "listen")]
+    pub(crate) scale_to_zero: Option<f64>,
+
     #[command(flatten)]
     pub(crate) deployments: DeploymentOptions,
 

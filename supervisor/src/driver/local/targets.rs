@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use coracle_balancer::{
-    Action, Balancer, BalancerError, Body, BoxError, Forward, Listener, ListenerConfig, RegisterOptions,
-    Target, TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig, TargetId, TargetMeter,
-    TargetState,
+    Action, Balancer, BalancerError, Body, BoxError, Forward, HoldPolicy, Listener, ListenerConfig,
+    RegisterOptions, Target, TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig,
+    TargetId, TargetMeter, TargetState,
 };
 use coracle_runtime::{Container, HandleError};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -21,6 +21,9 @@ use super::in_words;
 use crate::driver::{PublishError, Routing, TargetGroup};
 use crate::model::names::TaskId;
 use crate::model::task::TargetHealth;
+
+/// Longest wait of a request for the first task: what loads its image for the first time may have to compile it.
+const FIRST_TASK_WITHIN: Duration = Duration::from_secs(30);
 
 /// The published services of this process.
 #[derive(Debug)]
@@ -128,6 +131,7 @@ impl Group {
             health_check: group.publication.health_check.clone(),
             attributes: TargetGroupAttributes {
                 deregistration_delay: group.publication.deregistration_delay,
+                hold: hold(group.publication.scale_to_zero.is_some()),
                 ..TargetGroupAttributes::default()
             },
         });
@@ -149,6 +153,11 @@ impl Group {
         receiver
     }
 
+    pub(super) fn demand(&self) -> BoxFuture<'static, ()> {
+        let balanced = Arc::clone(&self.balanced);
+        async move { balanced.demand().await }.boxed()
+    }
+
     pub(super) fn meter(&self, task: &TaskId) -> Option<TargetMeter> {
         self.balanced.meter(&TargetId::new(task.as_str()))
     }
@@ -162,6 +171,12 @@ impl Group {
     fn healths(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, watch::Sender<TargetHealth>>> {
         self.healths.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Requests wait for the first task of a service that scales to zero.
+fn hold(scales_to_zero: bool) -> HoldPolicy {
+    let timeout = if scales_to_zero { FIRST_TASK_WITHIN } else { Duration::ZERO };
+    HoldPolicy { timeout, ..HoldPolicy::default() }
 }
 
 fn refused(address: SocketAddr, error: &BalancerError) -> PublishError {
