@@ -47,13 +47,17 @@ class Server:
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile(mode="w+")
+        self.restart()
+        return self
+
+    def restart(self):
+        """Starts it, the first time or after it has ended."""
         self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env)
         try:
             self.wait_until_ready()
         except BaseException:
             self.stop()
             raise
-        return self
 
     def __exit__(self, *_):
         self.stop()

@@ -83,3 +83,52 @@ def receive(connection):
     if not some:
         raise ValueError("the connection was closed")
     return some
+
+
+class Paced:
+    """Requests at a rate that changes with time, whatever the answers take: a slow server makes no load of it less.
+
+    `answers` are pairs of when a request was due, in seconds from the beginning, and how long after that its answer came.
+    """
+
+    def __init__(self, port, rate, seconds, connections=48):
+        self.port = port
+        self.failures = []
+        self.answers = []
+        self._due = iter(schedule(rate, seconds))
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(connections)]
+
+    def run(self):
+        """Returns when the last answer is there."""
+        self._began = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self):
+        connection = None
+        while True:
+            with self._lock:
+                due = next(self._due, None)
+            if due is None:
+                break
+            time.sleep(max(0, self._began + due - time.monotonic()))
+            try:
+                connection = connection or socket.create_connection(("127.0.0.1", self.port), timeout=30)
+                exchange(connection)
+                self.answers.append((due, time.monotonic() - self._began - due))
+            except (OSError, ValueError) as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+                connection = None
+        if connection:
+            connection.close()
+
+
+def schedule(rate, seconds):
+    """When requests are due."""
+    at = 0.0
+    while at < seconds:
+        yield at
+        at += 1 / rate(at)
