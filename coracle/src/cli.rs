@@ -14,6 +14,7 @@ mod output_of_tasks;
 mod ps;
 mod rollout;
 mod run;
+mod schedule;
 mod serve;
 mod service;
 mod signals;
@@ -57,6 +58,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Rollback(args) => client(rollout::roll_back(args)),
         Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
+        Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use coracle_api::{AutoScaling, CloudWatch, Coracle, Ecs, Logs, Server, Services};
+use coracle_api::{AutoScaling, CloudWatch, Coracle, Ecs, Logs, Scheduler, Server, Services};
 use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
 use coracle_runtime::network::lookup::SystemResolver;
 use coracle_runtime::{Runtime, RuntimeError, Uplink};
@@ -227,7 +227,8 @@ impl HostBuilder {
                 .with(AutoScaling::new(supervisor.clone()))
                 .with(CloudWatch::new(supervisor.clone()))
                 .with(Logs::new(driver.clone()))
-                .with(Coracle::new(supervisor.clone()));
+                .with(Coracle::new(supervisor.clone()))
+                .with_rest(Scheduler::new(supervisor.clone()));
             let stop = CancellationToken::new();
             let server = Server::new(listener, services).with_sessions(supervisor.clone());
             let server = tokio::spawn(server.run(stop.clone()));

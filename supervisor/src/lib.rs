@@ -14,6 +14,7 @@
 //! | [`operations`] | the application layer: one small function for each of ECS's operations |
 //! | [`driver`] | the seam to what runs tasks; [`driver::local`] over runtime and balancer |
 //! | `scheduler` | services: `plan` decides, `deed` does; throttling, events |
+//! | `schedules` | tasks that are run at their times |
 //! | [`autoscaling`] | desired counts that follow metrics and schedules |
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
 //! | `ingress` | which services are published |
@@ -66,6 +67,7 @@ pub mod model;
 pub mod operations;
 mod records;
 mod scheduler;
+mod schedules;
 pub mod secrets;
 pub mod sessions;
 pub mod store;

@@ -18,6 +18,7 @@ pub mod publication;
 pub mod restart_policy;
 pub mod scaling;
 pub mod schedule;
+pub mod scheduled_run;
 pub mod secret;
 pub mod service;
 pub(crate) mod shape;

@@ -12,6 +12,7 @@
 //! | `run-token/<c>/<token>` | ids of the tasks that a RunTask started | operations |
 //! | `scalable-target/<c>/<s>` | [`ScalableTarget`](crate::model::scaling::ScalableTarget) | operations; auto scaling runs its schedules |
 //! | `scaling-state/<c>/<s>` | [`ScalingState`](crate::model::scaling::ScalingState) | auto scaling |
+//! | `schedule/<name>` | [`ScheduleRecord`](crate::model::scheduled_run::ScheduleRecord) | operations; the schedules' loop tells how far it is |
 //! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
@@ -277,6 +278,7 @@ pub(crate) mod keys {
     pub(crate) const STANDALONE_TASKS: &str = "task/";
     pub(crate) const STOPPED_TASKS: &str = "stopped-task/";
     pub(crate) const SCALABLE_TARGETS: &str = "scalable-target/";
+    pub(crate) const SCHEDULES: &str = "schedule/";
     pub(crate) const ALARMS: &str = "alarm/";
     pub(crate) const RUN_TOKENS: &str = "run-token/";
     pub(crate) const SERVICE_TASKS: &str = "session/task/";
@@ -362,6 +364,9 @@ pub(crate) mod keys {
     }
     pub(crate) fn scaling_state(key: &ServiceKey) -> String {
         format!("scaling-state/{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn schedule(name: &str) -> String {
+        format!("{SCHEDULES}{name}")
     }
     pub(crate) fn alarm(name: &str) -> String {
         format!("{ALARMS}{name}")

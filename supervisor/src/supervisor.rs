@@ -1,6 +1,6 @@
 //! The supervisor: the operations' common ground, and the loops that make what they write come true.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -24,6 +24,7 @@ use crate::model::names::{NodeId, TaskId, deployment_id, revision_id, service_de
 use crate::model::service::ServiceRecord;
 use crate::records::{Records, ServiceKey};
 use crate::scheduler::{self, Scheduler};
+use crate::schedules::Schedules;
 use crate::secrets::{NoSecrets, SecretSource};
 use crate::sessions::Sessions;
 use crate::store::Store;
@@ -65,11 +66,26 @@ pub struct Supervisor {
     loops: Arc<Loops>,
 }
 
+/// A supervisor as its own loops hold it.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakSupervisor {
+    pub(crate) shared: Arc<Shared>,
+    loops: Weak<Loops>,
+}
+
+impl WeakSupervisor {
+    /// The supervisor, unless it is gone.
+    pub(crate) fn upgrade(&self) -> Option<Supervisor> {
+        Some(Supervisor { shared: Arc::clone(&self.shared), loops: self.loops.upgrade()? })
+    }
+}
+
 /// The loops, which end with the last clone of their supervisor.
 #[derive(Debug)]
 struct Loops {
     tasks: Mutex<JoinSet<()>>,
     scheduler: AbortHandle,
+    schedules: OnceLock<AbortHandle>,
     agent: Mutex<Option<oneshot::Sender<Shutdown>>>,
 }
 
@@ -119,8 +135,16 @@ impl Supervisor {
         tasks.spawn(History::new(Arc::clone(&shared)).run());
         tasks.spawn(Engine::new(Arc::clone(&shared)).run());
         let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
-        let loops = Loops { tasks: Mutex::new(tasks), scheduler, agent: Mutex::new(Some(ask)) };
-        Ok(Self { shared, loops: Arc::new(loops) })
+        let loops = Loops {
+            tasks: Mutex::new(tasks),
+            scheduler,
+            schedules: OnceLock::new(),
+            agent: Mutex::new(Some(ask)),
+        };
+        let supervisor = Self { shared, loops: Arc::new(loops) };
+        let schedules = lock(&supervisor.loops.tasks).spawn(Schedules::new(supervisor.downgrade()).run());
+        supervisor.loops.schedules.get_or_init(|| schedules);
+        Ok(supervisor)
     }
 
     /// Stops in good order: nothing new is started, listeners finish the requests in flight, then every task is stopped, all within `deadline`.
@@ -128,6 +152,9 @@ impl Supervisor {
     pub async fn shutdown(&self, deadline: Duration) {
         let by = Instant::now() + deadline;
         self.loops.scheduler.abort();
+        if let Some(schedules) = self.loops.schedules.get() {
+            schedules.abort();
+        }
         self.shared.ingress.close(deadline).await;
         let ask = lock(&self.loops.agent).take();
         if let Some(ask) = ask {
@@ -142,6 +169,11 @@ impl Supervisor {
     /// Ends every loop and task at once and in no order, as the death of the process would. What was acknowledged is in the store.
     pub fn kill(&self) {
         lock(&self.loops.tasks).abort_all();
+    }
+
+    /// For a loop that calls operations: it does not keep the supervisor that ends it.
+    pub(crate) fn downgrade(&self) -> WeakSupervisor {
+        WeakSupervisor { shared: Arc::clone(&self.shared), loops: Arc::downgrade(&self.loops) }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -9,5 +9,6 @@ mod health;
 mod logs;
 mod network;
 mod recovery;
+mod schedules;
 mod stats;
 mod stops;

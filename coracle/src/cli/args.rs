@@ -8,6 +8,7 @@ mod exec;
 mod logs;
 mod ps;
 mod run;
+mod schedule;
 mod serve;
 mod service;
 mod stats;
@@ -27,6 +28,7 @@ pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
+pub(crate) use schedule::{ScheduleCommand, ScheduleCreate, ScheduleName};
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{
     DeploymentOptions, ServiceCommand, ServiceContinue, ServiceCreate, ServiceRollback, ServiceUpdate,
@@ -87,6 +89,9 @@ pub(crate) enum Command {
     /// Standalone tasks
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Schedules: tasks that are run at their times
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Task definitions: what tasks are made from
     #[command(subcommand, visible_alias = "td")]
     TaskDefinition(TaskDefinitionCommand),

@@ -15,6 +15,8 @@ mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod properties;
 mod restarts;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod schedules;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod sessions;
