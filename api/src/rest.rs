@@ -36,6 +36,21 @@ pub struct RestRequest {
 }
 
 impl RestRequest {
+    /// Takes a request apart.
+    ///
+    /// # Errors
+    /// `ValidationException` for a percent sign that encodes nothing, or bytes that are no UTF-8.
+    pub(crate) fn new(method: Method, uri: &Uri, body: Bytes) -> Result<Self, ApiError> {
+        let path =
+            uri.path().split('/').skip(2).map(|segment| decode(segment, false)).collect::<Result<_, _>>()?;
+        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let query = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name, true)?, decode(value, true)?))
+        });
+        Ok(Self { method, path, query: query.collect::<Result<_, ApiError>>()?, body })
+    }
+
     /// The operation's input: the body's members, with those of path and query put to them.
     ///
     /// # Errors
@@ -108,21 +123,6 @@ pub(crate) fn check_media_type(method: &Method, headers: &HeaderMap) -> Result<(
     ))
 }
 
-/// Takes a target apart.
-///
-/// # Errors
-/// `ValidationException` for a percent sign that encodes nothing, or bytes that are no UTF-8.
-pub(crate) fn take_apart(uri: &Uri) -> Result<(Vec<String>, Vec<(String, String)>), ApiError> {
-    let path =
-        uri.path().split('/').skip(2).map(|segment| decode(segment, false)).collect::<Result<_, _>>()?;
-    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let query = pairs.map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode(name, true)?, decode(value, true)?))
-    });
-    Ok((path, query.collect::<Result<_, ApiError>>()?))
-}
-
 fn decode(text: &str, plus_is_space: bool) -> Result<String, ApiError> {
     let wrong =
         || ApiError::bad_request("ValidationException", "The path or the query is not encoded as URLs are.");
@@ -150,9 +150,10 @@ mod tests {
     #[test]
     fn a_target_is_taken_apart_and_decoded() {
         let uri: Uri = "/schedules/a%20b/c+d?groupName=x%2Fy+z&flag".parse().unwrap();
-        let (path, query) = take_apart(&uri).unwrap();
-        assert_eq!(path, ["a b", "c+d"]);
-        assert_eq!(query, [("groupName".into(), "x/y z".into()), ("flag".into(), String::new())]);
+        let take_apart = |uri: &Uri| RestRequest::new(Method::GET, uri, Bytes::new());
+        let request = take_apart(&uri).unwrap();
+        assert_eq!(request.path, ["a b", "c+d"]);
+        assert_eq!(request.query, [("groupName".into(), "x/y z".into()), ("flag".into(), String::new())]);
         for wrong in ["/schedules/%", "/schedules/%4", "/schedules/%zz", "/schedules/%ff"] {
             assert_eq!(take_apart(&wrong.parse().unwrap()).expect_err(wrong).code, "ValidationException");
         }

@@ -242,12 +242,11 @@ async fn rest_operation(
 ) -> Result<Bytes, ApiError> {
     let (head, body) = request.into_parts();
     rest::check_media_type(&head.method, &head.headers)?;
-    let (path, query) = rest::take_apart(&head.uri)?;
     let Some(service) = shared.services.rest(head.uri.path()) else {
         return Err(ApiError::unknown_operation(head.uri.path()));
     };
     let body = read_body(body, &shared.limits).await?;
-    let request = RestRequest { method: head.method, path, query, body };
+    let request = RestRequest::new(head.method, &head.uri, body)?;
     to_its_end(slot, async move { service.call(request).await }).await
 }
 

@@ -26,4 +26,5 @@ pub mod size;
 pub mod tags;
 pub mod task;
 pub mod task_definition;
+pub mod task_protection;
 pub mod validate;

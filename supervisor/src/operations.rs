@@ -18,6 +18,7 @@ pub mod start_task;
 pub mod tags;
 pub mod task_crashes;
 pub mod task_definitions;
+pub mod task_protection;
 pub mod task_stats;
 pub mod tasks;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use start_task::*;
 pub use tags::*;
 pub use task_crashes::*;
 pub use task_definitions::*;
+pub use task_protection::*;
 pub use task_stats::*;
 pub use tasks::*;
 

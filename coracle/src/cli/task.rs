@@ -1,6 +1,7 @@
 //! `coracle task`, and what other commands show of tasks.
 
 mod crashes;
+mod protect;
 
 use coracle_supervisor::model::task::Task;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ pub(crate) async fn main(command: TaskCommand) -> Result<(), Failure> {
                 description(&task) + &crashes::summary(&task, &crashes)
             })
         }
+        TaskCommand::Protect(args) => protect::main(args).await,
         TaskCommand::Crashes(args) => crashes::main(args).await,
         TaskCommand::Stop(args) => {
             let client = Client::new(&args.cluster.api);

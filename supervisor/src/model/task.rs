@@ -10,6 +10,7 @@ use super::publication::Publication;
 use super::service::LaunchType;
 use super::tags::Tag;
 use super::task_definition::{EphemeralStorage, TaskDefinitionId, TransportProtocol};
+use super::task_protection::TaskProtection;
 use crate::clock::Timestamp;
 
 /// Where a task is in its life. The order is the order of life: a task never goes back.
@@ -125,6 +126,9 @@ pub struct TaskRecord {
     /// As asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// From scale-in and deployments, where it has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<TaskProtection>,
 }
 
 impl TaskRecord {

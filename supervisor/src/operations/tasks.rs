@@ -183,6 +183,7 @@ impl Supervisor {
             tags: task_tags,
             stop: None,
             enable_execute_command: request.enable_execute_command.unwrap_or_default(),
+            protection: None,
         };
         let tasks: Vec<TaskRecord> =
             (0..count).map(|_| TaskRecord { id: self.new_task_id(), ..template.clone() }).collect();

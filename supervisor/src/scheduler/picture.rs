@@ -14,7 +14,7 @@ use super::throttle::Throttle;
 use crate::clock::Timestamp;
 use crate::model::deployment::Slot;
 use crate::model::names::TaskId;
-use crate::model::service::{RolloutState, ServiceRecord};
+use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
 use crate::model::task::{
     HealthStatus, LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
 };
@@ -66,7 +66,7 @@ impl ServicePicture {
     pub(super) fn intend(&mut self, now: Instant, clock: Timestamp) -> Intent {
         let Some(record) = &self.record else { return Intent::default() };
         self.throttles.retain(|id, _| record.deployments.iter().any(|deployment| deployment.id == *id));
-        let census = census(&mut self.tasks, record, now);
+        let census = census(&mut self.tasks, record, now, clock);
         if census.newly_proved && record.deployment_configuration.resets_failures() {
             let failed = self.failed_tasks.get_mut(&record.primary().id);
             self.failed_more |= failed.is_some_and(|failed| std::mem::take(failed) > 0);
@@ -104,7 +104,13 @@ struct Census {
     look_again: Option<Instant>,
 }
 
-fn census(tasks: &mut HashMap<TaskId, SeenTask>, record: &ServiceRecord, now: Instant) -> Census {
+/// `clock` is the time that people read: protection ends by it.
+fn census(
+    tasks: &mut HashMap<TaskId, SeenTask>,
+    record: &ServiceRecord,
+    now: Instant,
+    clock: Timestamp,
+) -> Census {
     let primary = record.primary();
     let on_trial = primary.rollout_state == RolloutState::InProgress;
     let breaker = record.deployment_configuration.breaker().is_some();
@@ -126,7 +132,16 @@ fn census(tasks: &mut HashMap<TaskId, SeenTask>, record: &ServiceRecord, now: In
             task.proved = true;
             census.newly_proved |= current;
         }
-        let member = Member { id: id.clone(), current, state, proved: task.proved, age: task.age };
+        // A service that is being deleted waits for nobody.
+        let keeps = record.status != ServiceStatus::Draining;
+        let protection = task.record.protection.filter(|protection| keeps && protection.holds(clock));
+        if let Some(protection) = protection {
+            // A millisecond is the clock's resolution: never look before it has passed.
+            let ends = now + protection.expires_at.since(clock) + Duration::from_millis(1);
+            census.look_again = Some(census.look_again.map_or(ends, |other| other.min(ends)));
+        }
+        let protected = protection.is_some();
+        let member = Member { id: id.clone(), current, state, proved: task.proved, age: task.age, protected };
         census.members.push((member, slot, deployment));
     }
     census

@@ -14,6 +14,8 @@ mod metadata;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod properties;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod protection;
 mod restarts;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod schedules;
