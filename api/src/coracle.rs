@@ -31,6 +31,7 @@ impl Service for Coracle {
             "DescribeScheduleInvocations" => run(&body, |input| s.describe_schedule_invocations(input)).await,
             "DescribeTaskCrashes" => run(&body, |input| s.describe_task_crashes(input)).await,
             "DescribeTaskStats" => run(&body, |input| s.describe_task_stats(input)).await,
+            "DescribeUsage" => run(&body, |input| s.describe_usage(input)).await,
             _ => Err(ApiError::unknown_operation(operation)),
         }
     }

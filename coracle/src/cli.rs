@@ -22,6 +22,7 @@ mod stats;
 mod task;
 mod task_definition;
 mod up;
+mod usage;
 mod version;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -56,6 +57,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Stats(args) => client(stats::main(args)),
         Command::Events(args) => client(events::main(args)),
         Command::Rollback(args) => client(rollout::roll_back(args)),
+        Command::Usage(args) => client(usage::main(args)),
         Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
         Command::Schedule(command) => client(schedule::main(command)),

@@ -17,6 +17,7 @@
 //! | `schedules` | tasks that are run at their times |
 //! | [`autoscaling`] | desired counts that follow metrics and schedules |
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
+//! | `metering` | what tasks cost, and what they used |
 //! | `ingress` | which services are published |
 //! | [`secrets`] | where the values of secrets come from |
 //! | [`hooks`] | what asks whether a deployment may go on |
@@ -63,6 +64,7 @@ mod error;
 pub mod hooks;
 mod ingress;
 mod metadata;
+mod metering;
 pub mod model;
 pub mod operations;
 mod records;

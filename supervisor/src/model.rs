@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod arn;
+pub mod capacity;
 pub mod cluster;
 pub mod crash;
 pub mod deployment;
@@ -27,4 +28,5 @@ pub mod tags;
 pub mod task;
 pub mod task_definition;
 pub mod task_protection;
+pub mod usage;
 pub mod validate;

@@ -23,6 +23,7 @@ pub mod task_stats;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,7 @@ pub use task_definitions::*;
 pub use task_protection::*;
 pub use task_stats::*;
 pub use tasks::*;
+pub use usage::*;
 
 /// Parses the body of a request. What does not fit is refused with the path of the field and what is allowed there.
 pub fn parse_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, OperationError> {

@@ -13,6 +13,7 @@
 //! | `scalable-target/<c>/<s>` | [`ScalableTarget`](crate::model::scaling::ScalableTarget) | operations; auto scaling runs its schedules |
 //! | `scaling-state/<c>/<s>` | [`ScalingState`](crate::model::scaling::ScalingState) | auto scaling |
 //! | `schedule/<name>` | [`ScheduleRecord`](crate::model::scheduled_run::ScheduleRecord) | operations; the schedules' loop tells how far it is |
+//! | `usage/<month>/<c>/service/<s>`, `.../family/<f>` | [`UsageRecord`](crate::model::usage::UsageRecord) | metering |
 //! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
@@ -279,6 +280,7 @@ pub(crate) mod keys {
     pub(crate) const STOPPED_TASKS: &str = "stopped-task/";
     pub(crate) const SCALABLE_TARGETS: &str = "scalable-target/";
     pub(crate) const SCHEDULES: &str = "schedule/";
+    pub(crate) const USAGE: &str = "usage/";
     pub(crate) const ALARMS: &str = "alarm/";
     pub(crate) const RUN_TOKENS: &str = "run-token/";
     pub(crate) const SERVICE_TASKS: &str = "session/task/";
@@ -367,6 +369,9 @@ pub(crate) mod keys {
     }
     pub(crate) fn schedule(name: &str) -> String {
         format!("{SCHEDULES}{name}")
+    }
+    pub(crate) fn usage(month: &str, owner: &str) -> String {
+        format!("{USAGE}{month}/{owner}")
     }
     pub(crate) fn alarm(name: &str) -> String {
         format!("{ALARMS}{name}")

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::agent::history::History;
 use crate::agent::{Agent, Shutdown, restore};
@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::error::OperationError;
 use crate::hooks::{HookCaller, HttpHooks};
 use crate::ingress::Ingress;
+use crate::metering::Meter;
 use crate::model::arn::Identity;
 use crate::model::deployment::NewIds;
 use crate::model::names::{NodeId, TaskId, deployment_id, revision_id, service_deployment_id};
@@ -28,6 +29,9 @@ use crate::schedules::Schedules;
 use crate::secrets::{NoSecrets, SecretSource};
 use crate::sessions::Sessions;
 use crate::store::Store;
+
+/// For the write of what tasks used, where stopping them has taken all the time there was.
+const LAST_WRITE: Duration = Duration::from_millis(500);
 
 /// Settings of a supervisor.
 #[derive(Clone, Debug)]
@@ -100,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) rng: Mutex<StdRng>,
     /// The newest values of services' metrics.
     pub(crate) metrics: Metrics,
+    /// What tasks use.
+    pub(crate) meter: Meter,
     /// Tasks that run here, and those who talk to them.
     pub(crate) sessions: Sessions,
     /// Held while a service is being created: binding its listener and writing its record are two steps, and two requests for one name must not mix them.
@@ -123,6 +129,7 @@ impl Supervisor {
             driver,
             rng: Mutex::new(rng),
             metrics: Metrics::default(),
+            meter: Meter::default(),
             sessions: Sessions::default(),
             creating: tokio::sync::Mutex::default(),
             config,
@@ -133,6 +140,7 @@ impl Supervisor {
         let (ask, asked) = oneshot::channel();
         tasks.spawn(Agent::new(Arc::clone(&shared)).run(asked));
         tasks.spawn(History::new(Arc::clone(&shared)).run());
+        tasks.spawn(Meter::run(Arc::clone(&shared)));
         tasks.spawn(Engine::new(Arc::clone(&shared)).run());
         let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
         let loops = Loops {
@@ -162,6 +170,13 @@ impl Supervisor {
             // Neither fails unless the agent has ended by itself.
             ask.send(Shutdown { deadline: by, done }).ok();
             all_stopped.await.ok();
+        }
+        // What was used to the last second.
+        let left = by.saturating_duration_since(Instant::now()).max(LAST_WRITE);
+        match timeout(left, self.shared.meter.write(&self.shared)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "cannot write what was used"),
+            Err(_elapsed) => tracing::error!("what was used could not be written in time"),
         }
         lock(&self.loops.tasks).abort_all();
     }

@@ -12,3 +12,4 @@ mod recovery;
 mod schedules;
 mod stats;
 mod stops;
+mod usage;

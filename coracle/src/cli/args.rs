@@ -15,6 +15,7 @@ mod stats;
 mod task;
 mod task_definition;
 mod up;
+mod usage;
 mod values;
 mod workload;
 
@@ -38,6 +39,7 @@ pub(crate) use stats::StatsArgs;
 pub(crate) use task::{TaskCommand, TaskCrashes, TaskProtect, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
+pub(crate) use usage::UsageArgs;
 pub(crate) use values::{Endpoint, NetworkChoice};
 pub(crate) use workload::Workload;
 
@@ -81,6 +83,8 @@ pub(crate) enum Command {
     Rollback(ServiceRollback),
     /// Show what tasks use: CPU, memory, requests, fuel
     Stats(StatsArgs),
+    /// Show what services and tasks used in a month, and what it costs
+    Usage(UsageArgs),
     /// Run a command inside a task
     Exec(ExecArgs),
     /// Services: tasks that are kept running

@@ -90,12 +90,14 @@ impl Runner {
                 status.pull_started_at = Some(now);
             })
             .await;
+        self.shared.meter.begin(self.record(), definition);
         let launch = Arc::new(self.launch(definition).await?);
         let driver = Arc::clone(&self.shared.driver);
         let prepared = self.unless_stopped(timeout(PREPARE_TIMEOUT, driver.prepare(launch))).await?;
         let sandbox =
             prepared.unwrap_or_else(|_| Err(too_long("loading the images"))).map_err(failed_to_start)?;
         self.shared.sessions.open_task(&self.record().id, &sandbox);
+        self.shared.meter.runs(&self.record().id, &sandbox);
         life.sandbox = Some(Arc::clone(&sandbox));
         let status = &mut self.report.status;
         status.pull_stopped_at = Some(self.shared.now());
@@ -277,6 +279,8 @@ impl Runner {
             self.report.tell(|status| status.last_status = LastStatus::Stopping).await;
             self.shared.sessions.close_task(&self.record().id);
             self.stop_containers(&mut life, &sandbox).await;
+            // While its accounts can be read.
+            self.shared.meter.end(&self.record().id);
             let now = self.shared.now();
             self.report
                 .tell(|status| {
@@ -288,6 +292,7 @@ impl Runner {
                 tracing::error!(task = %self.record().id, "the task's resources were not given back in time");
             }
         }
+        self.shared.meter.end(&self.record().id);
         for container in &mut self.report.status.containers {
             container.last_status = ContainerState::Stopped;
         }

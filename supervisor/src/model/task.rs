@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::deployment::Slot;
+use super::capacity::CapacityProvider;
 use super::names::{ClusterName, NodeId, ServiceName, TaskId};
 pub use super::overrides::{ContainerOverride, TaskOverride};
 use super::publication::Publication;
@@ -126,12 +127,20 @@ pub struct TaskRecord {
     /// As asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// What it runs on, where a strategy or its launch type has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<CapacityProvider>,
     /// From scale-in and deployments, where it has asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<TaskProtection>,
 }
 
 impl TaskRecord {
+    /// What it is counted under for those who pay: everything that is not spot costs what FARGATE costs.
+    pub fn capacity(&self) -> CapacityProvider {
+        self.capacity_provider.unwrap_or(CapacityProvider::Fargate)
+    }
+
     /// What it should be.
     pub fn desired_status(&self) -> DesiredStatus {
         if self.stop.is_some() { DesiredStatus::Stopped } else { DesiredStatus::Running }
@@ -333,6 +342,8 @@ pub struct Task {
     pub stopped_at: Option<Timestamp>,
     pub group: String,
     pub launch_type: LaunchType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_name: Option<CapacityProvider>,
     pub attachments: Vec<Value>,
     pub tags: Vec<Tag>,
     pub enable_execute_command: bool,

@@ -178,6 +178,7 @@ async fn template(
         tags,
         stop: None,
         enable_execute_command: record.enable_execute_command,
+        capacity_provider: None,
         protection: None,
     })
 }
