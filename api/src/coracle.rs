@@ -32,6 +32,7 @@ impl Service for Coracle {
             "DescribeTaskCrashes" => run(&body, |input| s.describe_task_crashes(input)).await,
             "DescribeTaskStats" => run(&body, |input| s.describe_task_stats(input)).await,
             "DescribeUsage" => run(&body, |input| s.describe_usage(input)).await,
+            "ReclaimCapacity" => run(&body, |input| s.reclaim_capacity(input)).await,
             _ => Err(ApiError::unknown_operation(operation)),
         }
     }

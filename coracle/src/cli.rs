@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod autoscale;
 mod balance;
+mod capacity;
 mod client;
 mod cluster;
 pub(crate) mod error;
@@ -63,6 +64,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::Capacity(command) => client(capacity::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod autoscale;
 mod balance;
+mod capacity;
 mod cluster;
 mod events;
 mod exec;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use autoscale::ServiceAutoscale;
 pub(crate) use balance::BalanceArgs;
+pub(crate) use capacity::{CapacityCommand, CapacityReclaim};
 pub(crate) use cluster::ClusterCommand;
 pub(crate) use events::EventsArgs;
 pub(crate) use exec::ExecArgs;
@@ -99,6 +101,9 @@ pub(crate) enum Command {
     /// Task definitions: what tasks are made from
     #[command(subcommand, visible_alias = "td")]
     TaskDefinition(TaskDefinitionCommand),
+    /// Capacity that tasks run on
+    #[command(subcommand)]
+    Capacity(CapacityCommand),
     /// Clusters: name spaces of services and tasks
     #[command(subcommand)]
     Cluster(ClusterCommand),

@@ -12,11 +12,12 @@ use super::plan::{Member, MemberState};
 use super::rollout;
 use super::throttle::Throttle;
 use crate::clock::Timestamp;
+use crate::model::capacity::CapacityProvider;
 use crate::model::deployment::Slot;
 use crate::model::names::TaskId;
 use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
 use crate::model::task::{
-    HealthStatus, LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
+    HealthStatus, LastStatus, StopCode, StopOrder, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
 };
 use crate::records::{ServiceKey, decode, keys};
 use crate::store::{Change, Entry, Watch};
@@ -158,6 +159,20 @@ struct Terms {
     now: Instant,
 }
 
+impl ServicePicture {
+    /// How many tasks of a deployment that are to stay run on each kind of capacity.
+    pub(super) fn capacity(&self, deployment: &str) -> HashMap<CapacityProvider, u32> {
+        let mut counts = HashMap::new();
+        for task in self.tasks.values() {
+            let is_its = task.record.service.as_ref().is_some_and(|service| service.deployment == deployment);
+            if task.record.stop.is_none() && is_its {
+                *counts.entry(task.record.capacity()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
 impl SeenTask {
     pub(super) fn new(record: TaskRecord, age: u64) -> Self {
         Self {
@@ -285,7 +300,12 @@ impl Scheduler {
                 // An order to stop is never taken back, so a record without one is from before: this loop's own writes are seen at once.
                 let stop = task.record.stop.take();
                 task.record = record;
+                let is_news = stop.is_none();
                 task.record.stop = task.record.stop.take().or(stop);
+                let interrupted = |order: &StopOrder| order.code == StopCode::SpotInterruption;
+                if is_news && task.record.stop.as_ref().is_some_and(interrupted) {
+                    service.events.interrupted(&task.record.id);
+                }
             }
             None => {
                 service.started += 1;

@@ -23,6 +23,8 @@ mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod sessions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod spot;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod usage;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod world;

@@ -36,7 +36,11 @@ fn what_ran_is_metered_and_is_there_after_a_kill() {
     assert!(table.contains("USD (prices: aws.amazon.com/fargate/pricing"), "{table}");
 
     let prices = daemon.directory.path().join("prices.json");
-    std::fs::write(&prices, r#"{"currency": "EUR", "prices": {"FARGATE": {"vcpuHour": 3600, "gibHour": 0}}}"#).unwrap();
+    std::fs::write(
+        &prices,
+        r#"{"currency": "EUR", "prices": {"FARGATE": {"vcpuHour": 3600, "gibHour": 0}}}"#,
+    )
+    .unwrap();
     let table = daemon.output("usage --prices prices.json").stdout;
     let cost = format!("{:.6} EUR", seconds.unwrap() as f64 * 0.25);
     assert!(table.contains(&cost), "{cost}: {table}");
