@@ -16,6 +16,7 @@ mod ps;
 mod rollout;
 mod run;
 mod schedule;
+mod secret;
 mod serve;
 mod service;
 mod signals;
@@ -64,6 +65,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::Secret(command) => client(secret::main(command)),
         Command::Capacity(command) => client(capacity::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),
     }

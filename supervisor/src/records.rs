@@ -14,6 +14,7 @@
 //! | `scaling-state/<c>/<s>` | [`ScalingState`](crate::model::scaling::ScalingState) | auto scaling |
 //! | `schedule/<name>` | [`ScheduleRecord`](crate::model::scheduled_run::ScheduleRecord) | operations; the schedules' loop tells how far it is |
 //! | `usage/<month>/<c>/service/<s>`, `.../family/<f>` | [`UsageRecord`](crate::model::usage::UsageRecord) | metering |
+//! | `secret/<name>`, `parameter/<name>` | [`Sealed`](crate::secrets::vault::Sealed): the value in it is encrypted | operations |
 //! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
@@ -272,6 +273,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Bytes {
 /// The keys, each in one place.
 pub(crate) mod keys {
     use super::{ClusterName, Family, ServiceKey, ServiceName, TaskDefinitionId, TaskId};
+    use crate::model::secret::SecretService;
 
     pub(crate) const CLUSTERS: &str = "cluster/";
     pub(crate) const FAMILIES: &str = "family/";
@@ -372,6 +374,12 @@ pub(crate) mod keys {
     }
     pub(crate) fn usage(month: &str, owner: &str) -> String {
         format!("{USAGE}{month}/{owner}")
+    }
+    pub(crate) fn sealed(service: SecretService, name: &str) -> String {
+        match service {
+            SecretService::SecretsManager => format!("secret/{name}"),
+            SecretService::ParameterStore => format!("parameter/{name}"),
+        }
     }
     pub(crate) fn alarm(name: &str) -> String {
         format!("{ALARMS}{name}")

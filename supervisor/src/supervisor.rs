@@ -26,9 +26,10 @@ use crate::model::service::ServiceRecord;
 use crate::records::{Records, ServiceKey};
 use crate::scheduler::{self, Scheduler};
 use crate::schedules::Schedules;
-use crate::secrets::{NoSecrets, SecretSource};
+use crate::secrets::vault::Vault;
+use crate::secrets::{NoSecrets, SecretKey, SecretSource};
 use crate::sessions::Sessions;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// For the write of what tasks used, where stopping them has taken all the time there was.
 const LAST_WRITE: Duration = Duration::from_millis(500);
@@ -48,6 +49,8 @@ pub struct SupervisorConfig {
     pub secrets: Arc<dyn SecretSource>,
     /// What calls deployments' life-cycle hooks.
     pub hooks: Arc<dyn HookCaller>,
+    /// Opens the secrets and parameters that are kept in the store. Without one they end with the process.
+    pub secret_key: Option<Arc<SecretKey>>,
 }
 
 impl Default for SupervisorConfig {
@@ -59,6 +62,7 @@ impl Default for SupervisorConfig {
             environment: Vec::new(),
             secrets: Arc::new(NoSecrets),
             hooks: Arc::new(HttpHooks::default()),
+            secret_key: None,
         }
     }
 }
@@ -104,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) rng: Mutex<StdRng>,
     /// The newest values of services' metrics.
     pub(crate) metrics: Metrics,
+    /// Secrets and parameters that people put here.
+    pub(crate) vault: Vault,
     /// What tasks use.
     pub(crate) meter: Meter,
     /// Tasks that run here, and those who talk to them.
@@ -122,8 +128,13 @@ impl Supervisor {
     ) -> Result<Self, OperationError> {
         let mut rng = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let records = Records { store };
+        let secret_key = match &config.secret_key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(SecretKey::random().map_err(|error| StoreError::Failed(Arc::new(error)))?),
+        };
         let shared = Arc::new(Shared {
             node: restore::node(&records, NodeId::random(&mut rng)).await?,
+            vault: Vault::new(records.clone(), secret_key),
             records,
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
@@ -227,6 +238,10 @@ impl Supervisor {
                 format!("{:032x}{:032x}", rng.random::<u128>(), rng.random::<u128>()),
             )
         })
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.shared.vault
     }
 
     pub(crate) fn node(&self) -> &NodeId {

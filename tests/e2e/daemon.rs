@@ -10,6 +10,7 @@ mod logs;
 mod network;
 mod recovery;
 mod schedules;
+mod secrets;
 mod stats;
 mod stops;
 mod usage;

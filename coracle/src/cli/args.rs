@@ -10,6 +10,7 @@ mod logs;
 mod ps;
 mod run;
 mod schedule;
+mod secret;
 mod serve;
 mod service;
 mod stats;
@@ -32,6 +33,7 @@ pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use schedule::{ScheduleCommand, ScheduleCreate, ScheduleName};
+pub(crate) use secret::{SecretCommand, SecretName, SecretPut};
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{
     DeploymentOptions, ServiceCommand, ServiceContinue, ServiceCreate, ServiceRollback, ServiceUpdate,
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// Task definitions: what tasks are made from
     #[command(subcommand, visible_alias = "td")]
     TaskDefinition(TaskDefinitionCommand),
+    /// Secrets: values that task definitions name and nobody else is told
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Capacity that tasks run on
     #[command(subcommand)]
     Capacity(CapacityCommand),

@@ -18,6 +18,7 @@ use super::{
 
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 const AUTO_SCALING: &str = "AnyScaleFrontendService";
+const SECRETS_MANAGER: &str = "secretsmanager";
 const LOGS: &str = "Logs_20140328";
 const CORACLE: &str = "Coracle_20261124";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,6 +101,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(AUTO_SCALING, operation, input).await
+    }
+
+    /// Calls an operation of Secrets Manager.
+    pub(crate) async fn secrets<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(SECRETS_MANAGER, operation, input).await
     }
 
     /// Calls an operation of CloudWatch Logs.

@@ -381,7 +381,8 @@ impl Runner {
         let mut common = config.environment.clone();
         common.push(("CORACLE_TASK_ID".to_owned(), self.record().id.to_string()));
         let (record, secrets) = (self.record().clone(), Arc::clone(&config.secrets));
-        let environments = environments(&common, &definition.content, &record.overrides, &*secrets);
+        let vault = self.shared.vault.clone();
+        let environments = environments(&common, &definition.content, &record.overrides, &vault, &*secrets);
         let environments = self.unless_stopped(timeout(ENVIRONMENT_TIMEOUT, environments)).await?;
         let too_slow = || StartFailure {
             kind: StartFailureKind::ResourceInitialization,

@@ -19,6 +19,8 @@ mod protection;
 mod restarts;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod schedules;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod secrets;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod sessions;
