@@ -34,12 +34,6 @@ impl Timestamp {
         millis
     }
 
-    /// The moment `by` after this one.
-    #[must_use]
-    pub fn later(self, by: Duration) -> Self {
-        Self::from_epoch(Duration::try_from_secs_f64(self.0).unwrap_or_default() + by)
-    }
-
     /// The moment `by` before this one, and not before 1970.
     #[must_use]
     pub fn earlier(self, by: Duration) -> Self {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::deployment::Slot;
 use super::capacity::CapacityProvider;
+use super::deployment::Slot;
 use super::names::{ClusterName, NodeId, ServiceName, TaskId};
 pub use super::overrides::{ContainerOverride, TaskOverride};
 use super::publication::Publication;

@@ -70,7 +70,7 @@ impl Supervisor {
         self.records().cluster(&cluster).await?;
         let now = self.now();
         let protection = minutes.map(|minutes| TaskProtection {
-            expires_at: now.later(Duration::from_secs(u64::from(minutes) * 60)),
+            expires_at: now.after(Duration::from_secs(u64::from(minutes) * 60)),
         });
         let mut response = TaskProtectionResponse::default();
         for id in self.parse_tasks(&cluster, &request.tasks)? {

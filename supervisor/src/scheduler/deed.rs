@@ -97,7 +97,8 @@ impl Scheduler {
         let (Some(record), Some(deployment)) = (record, deployment) else { return Ok(Vec::new()) };
         let template = template(&self.shared, record, deployment).await?;
         let strategy = strategy(&self.shared, record).await?;
-        let mut counts = self.services.get(key).map(|service| service.capacity(&deployment.id)).unwrap_or_default();
+        let mut counts =
+            self.services.get(key).map(|service| service.capacity(&deployment.id)).unwrap_or_default();
         let mut tasks: Vec<TaskRecord> = Vec::new();
         for _ in 0..count {
             let mut task = TaskRecord { id: self.shared.random(TaskId::random), ..template.clone() };

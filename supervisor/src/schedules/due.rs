@@ -83,7 +83,7 @@ fn place_in_window(record: &ScheduleRecord, at: Timestamp) -> Timestamp {
     let Some(minutes) = record.window else { return at };
     let seconds = u64::from(minutes) * 60;
     let digits = format!("{}/{}", record.name, at.seconds());
-    at.later(Duration::from_secs(fnv1a(digits.as_bytes()) % seconds))
+    at.after(Duration::from_secs(fnv1a(digits.as_bytes()) % seconds))
 }
 
 /// When a run that was refused for the `attempts`th time is tried again; `None` when it is given up.
@@ -99,7 +99,7 @@ pub(super) fn retry_at(
     }
     let pause =
         FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(LONGEST_PAUSE);
-    let at = now.later(pause);
+    let at = now.after(pause);
     (at.since(scheduled_at) <= Duration::from_secs(policy.event_age.into())).then_some(at)
 }
 

@@ -128,7 +128,7 @@ fn pauses_double_up_to_ten_minutes_and_the_policy_ends_them() {
         retry_at(record, at, attempts, now).map(|then| then.since(now).as_secs())
     };
     assert_eq!([1, 2, 5, 30].map(|attempts| pause(&record, attempts, at)), [1, 2, 16, 600].map(Some));
-    assert_eq!(pause(&record, 1, at.later(Duration::from_secs(86_400))), None);
+    assert_eq!(pause(&record, 1, at.after(Duration::from_secs(86_400))), None);
     record.target.retry = RetryPolicy { event_age: 60, attempts: 2 };
     assert_eq!([2, 3].map(|attempts| pause(&record, attempts, at)), [Some(2), None]);
     record.target.retry = RetryPolicy { event_age: 60, attempts: 0 };
