@@ -28,8 +28,11 @@ impl Service for Coracle {
     async fn call(&self, operation: &str, body: Bytes) -> Result<Bytes, ApiError> {
         let s = &self.0;
         match operation {
+            "DescribeScheduleInvocations" => run(&body, |input| s.describe_schedule_invocations(input)).await,
             "DescribeTaskCrashes" => run(&body, |input| s.describe_task_crashes(input)).await,
             "DescribeTaskStats" => run(&body, |input| s.describe_task_stats(input)).await,
+            "DescribeUsage" => run(&body, |input| s.describe_usage(input)).await,
+            "ReclaimCapacity" => run(&body, |input| s.reclaim_capacity(input)).await,
             _ => Err(ApiError::unknown_operation(operation)),
         }
     }

@@ -41,6 +41,7 @@ impl Service for Ecs {
             "DescribeTaskDefinition" => run(&body, |input| s.describe_task_definition(input)).await,
             "DescribeTasks" => run(&body, |input| s.describe_tasks(input)).await,
             "ExecuteCommand" => run(&body, |input| s.execute_command(input)).await,
+            "GetTaskProtection" => run(&body, |input| s.get_task_protection(input)).await,
             "ListClusters" => run(&body, |input| s.list_clusters(input)).await,
             "ListServiceDeployments" => run(&body, |input| s.list_service_deployments(input)).await,
             "ListServices" => run(&body, |input| s.list_services(input)).await,
@@ -56,6 +57,7 @@ impl Service for Ecs {
             "TagResource" => run(&body, |input| s.tag_resource(input)).await,
             "UntagResource" => run(&body, |input| s.untag_resource(input)).await,
             "UpdateService" => run(&body, |input| s.update_service(input)).await,
+            "UpdateTaskProtection" => run(&body, |input| s.update_task_protection(input)).await,
             _ => Err(ApiError::unknown_operation(operation)),
         }
     }

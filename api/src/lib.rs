@@ -9,6 +9,8 @@
 //! 4. [`ecs`], [`autoscaling`], [`logs`] or [`coracle`] (operations of our own): a table with one line for each operation;
 //! 5. [`json`]: bytes to the operation's input, and its output or [`error`] back to bytes.
 //!
+//! Services whose clients speak REST JSON ([`rest`]: method and path name the operation) have their paths on the same port: [`schedules`].
+//!
 //! A session of ExecuteCommand ([`session`]) is attached to with `GET /session/<id>`, behind the same guard.
 //!
 //! Nothing here decides anything: the operations are the supervisor's. Services still to come have their place as
@@ -22,6 +24,9 @@ pub mod error;
 pub mod guard;
 pub mod json;
 pub mod logs;
+pub mod rest;
+pub mod schedules;
+pub mod secrets;
 pub mod server;
 pub mod service;
 pub mod session;
@@ -31,5 +36,8 @@ pub use coracle::Coracle;
 pub use ecs::Ecs;
 pub use error::ApiError;
 pub use logs::Logs;
+pub use rest::{RestRequest, RestService};
+pub use schedules::Scheduler;
+pub use secrets::{ParameterStore, SecretsManager};
 pub use server::{Limits, Server};
 pub use service::{Service, Services};

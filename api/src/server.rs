@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use coracle_supervisor::Supervisor;
 
-use crate::{ApiError, Services, guard, json, session};
+use crate::{ApiError, RestRequest, Services, guard, json, rest, session};
 
 /// The port that AWS's local stand-ins listen on, and the address nobody else can reach.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:4566";
@@ -216,6 +216,7 @@ async fn route(
             "MethodNotAllowedException",
             "Operations are sent with POST.",
         )),
+        (_, path) if shared.services.rest(path).is_some() => rest_operation(request, shared, slot).await,
         _ => Err(ApiError::with_status(
             StatusCode::NOT_FOUND,
             "UnknownOperationException",
@@ -231,11 +232,33 @@ async fn operation(
 ) -> Result<Bytes, ApiError> {
     let target = guard::target(request.headers())?.to_owned();
     let body = read_body(request.into_body(), &shared.limits).await?;
+    to_its_end(slot, async move { shared.services.call(&target, body).await }).await
+}
+
+async fn rest_operation(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    slot: Arc<OwnedSemaphorePermit>,
+) -> Result<Bytes, ApiError> {
+    let (head, body) = request.into_parts();
+    rest::check_media_type(&head.method, &head.headers)?;
+    let Some(service) = shared.services.rest(head.uri.path()) else {
+        return Err(ApiError::unknown_operation(head.uri.path()));
+    };
+    let body = read_body(body, &shared.limits).await?;
+    let request = RestRequest::new(head.method, &head.uri, body)?;
+    to_its_end(slot, async move { service.call(request).await }).await
+}
+
+/// An operation runs to its end even when its client leaves: half of one would leave a state that nobody asked for. It keeps the connection's slot
+/// meanwhile, so that coming and going buys a client nothing.
+async fn to_its_end(
+    slot: Arc<OwnedSemaphorePermit>,
+    operation: impl Future<Output = Result<Bytes, ApiError>> + Send + 'static,
+) -> Result<Bytes, ApiError> {
     let work = async move {
-        // An operation runs to its end even when its client leaves: half of one would leave a state that nobody asked for.
-        // It keeps the connection's slot meanwhile, so that coming and going buys a client nothing.
         let _slot = slot;
-        shared.services.call(&target, body).await
+        operation.await
     };
     tokio::spawn(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "an operation ended abnormally");

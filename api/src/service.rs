@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::ApiError;
+use crate::rest::{RestService, RestServices};
 
 /// One of AWS's services, spoken in JSON 1.1.
 #[async_trait]
@@ -19,7 +20,10 @@ pub trait Service: Send + Sync + 'static {
 
 /// The services of one API port, found by the prefix of the target.
 #[derive(Default, Clone)]
-pub struct Services(Vec<Arc<dyn Service>>);
+pub struct Services {
+    json: Vec<Arc<dyn Service>>,
+    rest: RestServices,
+}
 
 impl Services {
     /// None yet: every request is for an unknown operation.
@@ -31,8 +35,21 @@ impl Services {
     /// These services and one more.
     #[must_use]
     pub fn with(mut self, service: impl Service) -> Self {
-        self.0.push(Arc::new(service));
+        self.json.push(Arc::new(service));
         self
+    }
+
+    /// These services and one more that speaks REST JSON.
+    #[must_use]
+    pub fn with_rest(mut self, service: impl RestService) -> Self {
+        self.rest.add(service);
+        self
+    }
+
+    /// The service for requests with this path, which is not `/`.
+    #[must_use]
+    pub fn rest(&self, path: &str) -> Option<Arc<dyn RestService>> {
+        self.rest.find(path)
     }
 
     /// Runs the operation that `target` names.
@@ -42,13 +59,14 @@ impl Services {
     pub async fn call(&self, target: &str, body: Bytes) -> Result<Bytes, ApiError> {
         let (prefix, operation) =
             target.split_once('.').ok_or_else(|| ApiError::unknown_operation(target))?;
-        let service = self.0.iter().find(|service| service.target_prefix() == prefix);
+        let service = self.json.iter().find(|service| service.target_prefix() == prefix);
         service.ok_or_else(|| ApiError::unknown_operation(target))?.call(operation, body).await
     }
 }
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|service| service.target_prefix())).finish()
+        let json: Vec<_> = self.json.iter().map(|service| service.target_prefix()).collect();
+        f.debug_struct("Services").field("json", &json).field("rest", &self.rest).finish()
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod autoscale;
 mod balance;
+mod capacity;
 mod client;
 mod cluster;
 pub(crate) mod error;
@@ -14,6 +15,8 @@ mod output_of_tasks;
 mod ps;
 mod rollout;
 mod run;
+mod schedule;
+mod secret;
 mod serve;
 mod service;
 mod signals;
@@ -21,6 +24,7 @@ mod stats;
 mod task;
 mod task_definition;
 mod up;
+mod usage;
 mod version;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -55,10 +59,14 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Stats(args) => client(stats::main(args)),
         Command::Events(args) => client(events::main(args)),
         Command::Rollback(args) => client(rollout::roll_back(args)),
+        Command::Usage(args) => client(usage::main(args)),
         Command::Exec(args) => exec::main(args),
         Command::Service(command) => client(service::main(command)),
+        Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::Secret(command) => client(secret::main(command)),
+        Command::Capacity(command) => client(capacity::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),
     }
 }

@@ -8,14 +8,16 @@ use std::{
     time::Duration,
 };
 
-use coracle_api::{AutoScaling, CloudWatch, Coracle, Ecs, Logs, Server, Services};
+use coracle_api::{
+    AutoScaling, CloudWatch, Coracle, Ecs, Logs, ParameterStore, Scheduler, SecretsManager, Server, Services,
+};
 use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
 use coracle_runtime::network::lookup::SystemResolver;
 use coracle_runtime::{Runtime, RuntimeError, Uplink};
 use coracle_supervisor::{
     OperationError, Supervisor, SupervisorConfig,
     driver::local::{LocalDriver, LocalDriverConfig},
-    secrets::{FileSecrets, NoSecrets, SecretSource},
+    secrets::{FileSecrets, NoSecrets, SecretKey, SecretSource},
     store::{Store, StoreError, memory::MemoryStore, redb::RedbStore},
 };
 use tokio::{
@@ -29,6 +31,9 @@ use crate::paths;
 
 /// Between two looks whether the supervisor's loops have ended.
 const CLOSE_POLL: Duration = Duration::from_millis(2);
+
+/// In the data directory: opens the secrets and parameters that the store has.
+const SECRET_KEY: &str = "secrets.key";
 
 /// A running host. Tasks end with it; what was wanted is kept where it has a data directory.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ pub struct HostBuilder {
     api: Option<SocketAddr>,
     max_instances: Option<u32>,
     host_ports: Option<IpAddr>,
+    secret_key: Option<PathBuf>,
 }
 
 /// A host could not be started.
@@ -86,6 +92,14 @@ pub enum HostError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The key to secrets cannot be used.
+    #[error("cannot use the key to secrets {path}")]
+    SecretKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The WebAssembly engine cannot be set up.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -110,6 +124,7 @@ impl HostError {
                 | Self::ApiAddress { .. }
                 | Self::DataDirInUse(_)
                 | Self::DataDir { .. }
+                | Self::SecretKey { .. }
         )
     }
 }
@@ -203,6 +218,31 @@ impl HostBuilder {
         Self { host_ports: Some(address), ..self }
     }
 
+    /// Takes the key to secrets and parameters from this file instead of `secrets.key` in the data directory: 32 bytes that only their owner may
+    /// read. It is made if it is missing.
+    #[must_use]
+    pub fn secret_key(self, file: impl Into<PathBuf>) -> Self {
+        Self { secret_key: Some(file.into()), ..self }
+    }
+
+    /// Blocks for a moment: a small file.
+    fn open_secret_key(&self) -> Result<Option<Arc<SecretKey>>, HostError> {
+        let unusable = |path: &Path, source: Box<dyn std::error::Error + Send + Sync>| HostError::SecretKey {
+            path: path.to_owned(),
+            source,
+        };
+        let path = match (&self.secret_key, &self.data_dir) {
+            (Some(file), _) => file.clone(),
+            (None, Some(directory)) => {
+                std::fs::create_dir_all(directory).map_err(|error| unusable(directory, error.into()))?;
+                directory.join(SECRET_KEY)
+            }
+            (None, None) => return Ok(None),
+        };
+        let key = SecretKey::open(&path).map_err(|error| unusable(&path, error.into()))?;
+        Ok(Some(Arc::new(key)))
+    }
+
     /// Starts the host on the current tokio runtime. What the data directory wants running starts at once.
     ///
     /// # Errors
@@ -213,8 +253,11 @@ impl HostBuilder {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let config =
-            SupervisorConfig { secrets: secrets(self.data_dir.as_deref()), ..SupervisorConfig::default() };
+        let config = SupervisorConfig {
+            secrets: secrets(self.data_dir.as_deref()),
+            secret_key: self.open_secret_key()?,
+            ..SupervisorConfig::default()
+        };
         let reserved = listener.iter().map(|(_, address)| *address).collect();
         let prepare = tokio::task::spawn_blocking(move || prepare(&self, reserved));
         let Parts { store, file, driver, runtime, balancer } =
@@ -227,7 +270,10 @@ impl HostBuilder {
                 .with(AutoScaling::new(supervisor.clone()))
                 .with(CloudWatch::new(supervisor.clone()))
                 .with(Logs::new(driver.clone()))
-                .with(Coracle::new(supervisor.clone()));
+                .with(Coracle::new(supervisor.clone()))
+                .with(SecretsManager::new(supervisor.clone()))
+                .with(ParameterStore::new(supervisor.clone()))
+                .with_rest(Scheduler::new(supervisor.clone()));
             let stop = CancellationToken::new();
             let server = Server::new(listener, services).with_sessions(supervisor.clone());
             let server = tokio::spawn(server.run(stop.clone()));

@@ -27,6 +27,19 @@ impl Timestamp {
         Self::from_epoch(Duration::try_from_secs_f64(self.0).unwrap_or_default() + time)
     }
 
+    /// Milliseconds since 1970-01-01 UTC: the moment exactly.
+    pub fn millis(self) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit by far")]
+        let millis = (self.0 * 1000.0).round() as i64;
+        millis
+    }
+
+    /// The moment `by` before this one, and not before 1970.
+    #[must_use]
+    pub fn earlier(self, by: Duration) -> Self {
+        Self::from_epoch(Duration::try_from_secs_f64(self.0).unwrap_or_default().saturating_sub(by))
+    }
+
     /// Time from `earlier` to this moment; zero when `earlier` is later, as after the host's clock was set back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from_secs_f64(self.0 - earlier.0).unwrap_or_default()

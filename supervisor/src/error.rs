@@ -49,6 +49,14 @@ pub enum OperationError {
     /// `TargetNotConnectedException`: a command cannot be run in a task that does not run.
     #[error("{0}")]
     TargetNotConnected(String),
+    /// An exception of another of AWS's services, which ECS has none for.
+    #[error("{message}")]
+    Exception {
+        /// Its name.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// `ServerException`: our fault.
     #[error("The request could not be made durable.")]
     Store(#[from] StoreError),
@@ -72,6 +80,7 @@ impl OperationError {
             Self::LimitExceeded(_) => "LimitExceededException",
             Self::Conflict => "ConflictException",
             Self::TargetNotConnected(_) => "TargetNotConnectedException",
+            Self::Exception { code, .. } => code,
             Self::Store(_) => "ServerException",
         }
     }
@@ -79,6 +88,11 @@ impl OperationError {
     /// Whether the caller can mend it: HTTP 400, against 500 for what only we can.
     pub fn is_client_fault(&self) -> bool {
         !matches!(self, Self::Store(_))
+    }
+
+    /// `ResourceNotFoundException` with words of its own.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::Exception { code: "ResourceNotFoundException", message: message.into() }
     }
 
     pub(crate) fn client(message: impl Into<String>) -> Self {

@@ -14,8 +14,10 @@
 //! | [`operations`] | the application layer: one small function for each of ECS's operations |
 //! | [`driver`] | the seam to what runs tasks; [`driver::local`] over runtime and balancer |
 //! | `scheduler` | services: `plan` decides, `deed` does; throttling, events |
+//! | `schedules` | tasks that are run at their times |
 //! | [`autoscaling`] | desired counts that follow metrics and schedules |
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
+//! | `metering` | what tasks cost, and what they used |
 //! | `ingress` | which services are published |
 //! | [`secrets`] | where the values of secrets come from |
 //! | [`hooks`] | what asks whether a deployment may go on |
@@ -62,10 +64,12 @@ mod error;
 pub mod hooks;
 mod ingress;
 mod metadata;
+mod metering;
 pub mod model;
 pub mod operations;
 mod records;
 mod scheduler;
+mod schedules;
 pub mod secrets;
 pub mod sessions;
 pub mod store;

@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod arn;
+pub mod capacity;
 pub mod cluster;
 pub mod crash;
 pub mod deployment;
@@ -18,6 +19,7 @@ pub mod publication;
 pub mod restart_policy;
 pub mod scaling;
 pub mod schedule;
+pub mod scheduled_run;
 pub mod secret;
 pub mod service;
 pub(crate) mod shape;
@@ -25,4 +27,6 @@ pub mod size;
 pub mod tags;
 pub mod task;
 pub mod task_definition;
+pub mod task_protection;
+pub mod usage;
 pub mod validate;

@@ -9,6 +9,10 @@ pub mod clusters;
 pub mod execute_command;
 mod fields;
 mod new_service;
+pub mod parameters;
+pub mod reclaim_capacity;
+pub mod schedules;
+pub mod secrets_manager;
 pub mod service_deployments;
 mod service_deployments_view;
 pub mod services;
@@ -17,10 +21,12 @@ pub mod start_task;
 pub mod tags;
 pub mod task_crashes;
 pub mod task_definitions;
+pub mod task_protection;
 pub mod task_stats;
 pub mod tasks;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -31,14 +37,20 @@ pub use alarms::*;
 pub use autoscaling::*;
 pub use clusters::*;
 pub use execute_command::*;
+pub use parameters::*;
+pub use reclaim_capacity::*;
+pub use schedules::*;
+pub use secrets_manager::*;
 pub use service_deployments::*;
 pub use services::*;
 pub use start_task::*;
 pub use tags::*;
 pub use task_crashes::*;
 pub use task_definitions::*;
+pub use task_protection::*;
 pub use task_stats::*;
 pub use tasks::*;
+pub use usage::*;
 
 /// Parses the body of a request. What does not fit is refused with the path of the field and what is allowed there.
 pub fn parse_request<T: DeserializeOwned>(body: &[u8]) -> Result<T, OperationError> {

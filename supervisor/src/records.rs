@@ -12,6 +12,9 @@
 //! | `run-token/<c>/<token>` | ids of the tasks that a RunTask started | operations |
 //! | `scalable-target/<c>/<s>` | [`ScalableTarget`](crate::model::scaling::ScalableTarget) | operations; auto scaling runs its schedules |
 //! | `scaling-state/<c>/<s>` | [`ScalingState`](crate::model::scaling::ScalingState) | auto scaling |
+//! | `schedule/<name>` | [`ScheduleRecord`](crate::model::scheduled_run::ScheduleRecord) | operations; the schedules' loop tells how far it is |
+//! | `usage/<month>/<c>/service/<s>`, `.../family/<f>` | [`UsageRecord`](crate::model::usage::UsageRecord) | metering |
+//! | `secret/<name>`, `parameter/<name>` | [`Sealed`](crate::secrets::vault::Sealed): the value in it is encrypted | operations |
 //! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
@@ -276,6 +279,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Bytes {
 /// The keys, each in one place.
 pub(crate) mod keys {
     use super::{ClusterName, Family, ServiceKey, ServiceName, TaskDefinitionId, TaskId};
+    use crate::model::secret::SecretService;
 
     pub(crate) const CLUSTERS: &str = "cluster/";
     pub(crate) const FAMILIES: &str = "family/";
@@ -283,6 +287,8 @@ pub(crate) mod keys {
     pub(crate) const STANDALONE_TASKS: &str = "task/";
     pub(crate) const STOPPED_TASKS: &str = "stopped-task/";
     pub(crate) const SCALABLE_TARGETS: &str = "scalable-target/";
+    pub(crate) const SCHEDULES: &str = "schedule/";
+    pub(crate) const USAGE: &str = "usage/";
     pub(crate) const ALARMS: &str = "alarm/";
     pub(crate) const RUN_TOKENS: &str = "run-token/";
     pub(crate) const SERVICE_TASKS: &str = "session/task/";
@@ -371,6 +377,18 @@ pub(crate) mod keys {
     }
     pub(crate) fn scaling_state(key: &ServiceKey) -> String {
         format!("scaling-state/{}/{}", key.cluster, key.name)
+    }
+    pub(crate) fn schedule(name: &str) -> String {
+        format!("{SCHEDULES}{name}")
+    }
+    pub(crate) fn usage(month: &str, owner: &str) -> String {
+        format!("{USAGE}{month}/{owner}")
+    }
+    pub(crate) fn sealed(service: SecretService, name: &str) -> String {
+        match service {
+            SecretService::SecretsManager => format!("secret/{name}"),
+            SecretService::ParameterStore => format!("parameter/{name}"),
+        }
     }
     pub(crate) fn alarm(name: &str) -> String {
         format!("{ALARMS}{name}")

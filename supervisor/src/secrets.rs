@@ -1,12 +1,19 @@
 //! Where the values of containers' secrets come from.
 //!
+//! Those that people put here by operations are in the store, sealed (`vault`); others come from a [`SecretSource`], such as files.
+//!
 //! A value is read when a task starts and lives in the environment of its containers; no record, description or log has it.
 
+pub mod cipher;
 mod files;
+pub(crate) mod vault;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+pub use cipher::{SecretKey, SecretKeyError};
 pub use files::FileSecrets;
+pub(crate) use files::MAX_SECRET;
 
 /// Gives the values of secrets by name.
 #[async_trait]
@@ -16,7 +23,8 @@ pub trait SecretSource: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// A secret's value, which no `Debug` output shows.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SecretValue(String);
 
 impl SecretValue {

@@ -1,13 +1,13 @@
 //! The supervisor: the operations' common ground, and the loops that make what they write come true.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::agent::history::History;
 use crate::agent::{Agent, Shutdown, restore};
@@ -18,15 +18,21 @@ use crate::driver::Driver;
 use crate::error::OperationError;
 use crate::hooks::{HookCaller, HttpHooks};
 use crate::ingress::Ingress;
+use crate::metering::Meter;
 use crate::model::arn::Identity;
 use crate::model::deployment::NewIds;
 use crate::model::names::{NodeId, TaskId, deployment_id, revision_id, service_deployment_id};
 use crate::model::service::ServiceRecord;
 use crate::records::{Records, ServiceKey};
 use crate::scheduler::{self, Scheduler};
-use crate::secrets::{NoSecrets, SecretSource};
+use crate::schedules::Schedules;
+use crate::secrets::vault::Vault;
+use crate::secrets::{NoSecrets, SecretKey, SecretSource};
 use crate::sessions::Sessions;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+
+/// For the write of what tasks used, where stopping them has taken all the time there was.
+const LAST_WRITE: Duration = Duration::from_millis(500);
 
 /// Settings of a supervisor.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub struct SupervisorConfig {
     pub secrets: Arc<dyn SecretSource>,
     /// What calls deployments' life-cycle hooks.
     pub hooks: Arc<dyn HookCaller>,
+    /// Opens the secrets and parameters that are kept in the store. Without one they end with the process.
+    pub secret_key: Option<Arc<SecretKey>>,
 }
 
 impl Default for SupervisorConfig {
@@ -54,6 +62,7 @@ impl Default for SupervisorConfig {
             environment: Vec::new(),
             secrets: Arc::new(NoSecrets),
             hooks: Arc::new(HttpHooks::default()),
+            secret_key: None,
         }
     }
 }
@@ -65,11 +74,26 @@ pub struct Supervisor {
     loops: Arc<Loops>,
 }
 
+/// A supervisor as its own loops hold it.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakSupervisor {
+    pub(crate) shared: Arc<Shared>,
+    loops: Weak<Loops>,
+}
+
+impl WeakSupervisor {
+    /// The supervisor, unless it is gone.
+    pub(crate) fn upgrade(&self) -> Option<Supervisor> {
+        Some(Supervisor { shared: Arc::clone(&self.shared), loops: self.loops.upgrade()? })
+    }
+}
+
 /// The loops, which end with the last clone of their supervisor.
 #[derive(Debug)]
 struct Loops {
     tasks: Mutex<JoinSet<()>>,
     scheduler: AbortHandle,
+    schedules: OnceLock<AbortHandle>,
     agent: Mutex<Option<oneshot::Sender<Shutdown>>>,
 }
 
@@ -84,6 +108,10 @@ pub(crate) struct Shared {
     pub(crate) rng: Mutex<StdRng>,
     /// The newest values of services' metrics.
     pub(crate) metrics: Metrics,
+    /// Secrets and parameters that people put here.
+    pub(crate) vault: Vault,
+    /// What tasks use.
+    pub(crate) meter: Meter,
     /// Tasks that run here, and those who talk to them.
     pub(crate) sessions: Sessions,
     /// Held while a service is being created: binding its listener and writing its record are two steps, and two requests for one name must not mix them.
@@ -100,13 +128,19 @@ impl Supervisor {
     ) -> Result<Self, OperationError> {
         let mut rng = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         let records = Records { store };
+        let secret_key = match &config.secret_key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(SecretKey::random().map_err(|error| StoreError::Failed(Arc::new(error)))?),
+        };
         let shared = Arc::new(Shared {
             node: restore::node(&records, NodeId::random(&mut rng)).await?,
+            vault: Vault::new(records.clone(), secret_key),
             records,
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
             metrics: Metrics::default(),
+            meter: Meter::default(),
             sessions: Sessions::default(),
             creating: tokio::sync::Mutex::default(),
             config,
@@ -117,10 +151,19 @@ impl Supervisor {
         let (ask, asked) = oneshot::channel();
         tasks.spawn(Agent::new(Arc::clone(&shared)).run(asked));
         tasks.spawn(History::new(Arc::clone(&shared)).run());
+        tasks.spawn(Meter::run(Arc::clone(&shared)));
         tasks.spawn(Engine::new(Arc::clone(&shared)).run());
         let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
-        let loops = Loops { tasks: Mutex::new(tasks), scheduler, agent: Mutex::new(Some(ask)) };
-        Ok(Self { shared, loops: Arc::new(loops) })
+        let loops = Loops {
+            tasks: Mutex::new(tasks),
+            scheduler,
+            schedules: OnceLock::new(),
+            agent: Mutex::new(Some(ask)),
+        };
+        let supervisor = Self { shared, loops: Arc::new(loops) };
+        let schedules = lock(&supervisor.loops.tasks).spawn(Schedules::new(supervisor.downgrade()).run());
+        supervisor.loops.schedules.get_or_init(|| schedules);
+        Ok(supervisor)
     }
 
     /// Stops in good order: nothing new is started, listeners finish the requests in flight, then every task is stopped, all within `deadline`.
@@ -128,6 +171,9 @@ impl Supervisor {
     pub async fn shutdown(&self, deadline: Duration) {
         let by = Instant::now() + deadline;
         self.loops.scheduler.abort();
+        if let Some(schedules) = self.loops.schedules.get() {
+            schedules.abort();
+        }
         self.shared.ingress.close(deadline).await;
         let ask = lock(&self.loops.agent).take();
         if let Some(ask) = ask {
@@ -136,12 +182,24 @@ impl Supervisor {
             ask.send(Shutdown { deadline: by, done }).ok();
             all_stopped.await.ok();
         }
+        // What was used to the last second.
+        let left = by.saturating_duration_since(Instant::now()).max(LAST_WRITE);
+        match timeout(left, self.shared.meter.write(&self.shared)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "cannot write what was used"),
+            Err(_elapsed) => tracing::error!("what was used could not be written in time"),
+        }
         lock(&self.loops.tasks).abort_all();
     }
 
     /// Ends every loop and task at once and in no order, as the death of the process would. What was acknowledged is in the store.
     pub fn kill(&self) {
         lock(&self.loops.tasks).abort_all();
+    }
+
+    /// For a loop that calls operations: it does not keep the supervisor that ends it.
+    pub(crate) fn downgrade(&self) -> WeakSupervisor {
+        WeakSupervisor { shared: Arc::clone(&self.shared), loops: Arc::downgrade(&self.loops) }
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -180,6 +238,10 @@ impl Supervisor {
                 format!("{:032x}{:032x}", rng.random::<u128>(), rng.random::<u128>()),
             )
         })
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.shared.vault
     }
 
     pub(crate) fn node(&self) -> &NodeId {

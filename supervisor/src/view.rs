@@ -54,6 +54,7 @@ pub(crate) fn task(identity: &Identity, task: &KnownTask, definition: Option<&Ta
         stopped_at: status.stopped_at,
         group: record.group.clone(),
         launch_type: record.launch_type,
+        capacity_provider_name: record.capacity_provider,
         tags: record.tags.clone(),
         enable_execute_command: record.enable_execute_command,
     }

@@ -10,5 +10,8 @@ mod logs;
 mod network;
 mod recovery;
 mod scale_to_zero;
+mod schedules;
+mod secrets;
 mod stats;
 mod stops;
+mod usage;

@@ -5,7 +5,7 @@ mod http;
 mod process;
 
 pub(crate) use daemon::{Daemon, try_call};
-pub(crate) use http::{get, post};
+pub(crate) use http::{get, post, request};
 pub(crate) use process::{Output, Running, coracle};
 
 use std::{

@@ -2,18 +2,22 @@
 
 mod autoscale;
 mod balance;
+mod capacity;
 mod cluster;
 mod events;
 mod exec;
 mod logs;
 mod ps;
 mod run;
+mod schedule;
+mod secret;
 mod serve;
 mod service;
 mod stats;
 mod task;
 mod task_definition;
 mod up;
+mod usage;
 mod values;
 mod workload;
 
@@ -21,21 +25,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use autoscale::ServiceAutoscale;
 pub(crate) use balance::BalanceArgs;
+pub(crate) use capacity::{CapacityCommand, CapacityReclaim};
 pub(crate) use cluster::ClusterCommand;
 pub(crate) use events::EventsArgs;
 pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
+pub(crate) use schedule::{ScheduleCommand, ScheduleCreate, ScheduleName};
+pub(crate) use secret::{SecretCommand, SecretName, SecretPut};
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{
     DeploymentOptions, ServiceCommand, ServiceContinue, ServiceCreate, ServiceRollback, ServiceUpdate,
     ServiceWait, StrategyChoice,
 };
 pub(crate) use stats::StatsArgs;
-pub(crate) use task::{TaskCommand, TaskCrashes, TaskRun};
+pub(crate) use task::{TaskCommand, TaskCrashes, TaskProtect, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
+pub(crate) use usage::UsageArgs;
 pub(crate) use values::{Endpoint, NetworkChoice};
 pub(crate) use workload::Workload;
 
@@ -79,6 +87,8 @@ pub(crate) enum Command {
     Rollback(ServiceRollback),
     /// Show what tasks use: CPU, memory, requests, fuel
     Stats(StatsArgs),
+    /// Show what services and tasks used in a month, and what it costs
+    Usage(UsageArgs),
     /// Run a command inside a task
     Exec(ExecArgs),
     /// Services: tasks that are kept running
@@ -87,9 +97,18 @@ pub(crate) enum Command {
     /// Standalone tasks
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Schedules: tasks that are run at their times
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Task definitions: what tasks are made from
     #[command(subcommand, visible_alias = "td")]
     TaskDefinition(TaskDefinitionCommand),
+    /// Secrets: values that task definitions name and nobody else is told
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Capacity that tasks run on
+    #[command(subcommand)]
+    Capacity(CapacityCommand),
     /// Clusters: name spaces of services and tasks
     #[command(subcommand)]
     Cluster(ClusterCommand),

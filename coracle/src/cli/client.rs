@@ -3,7 +3,7 @@
 use std::{fmt, io, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use super::{
 
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 const AUTO_SCALING: &str = "AnyScaleFrontendService";
+const SECRETS_MANAGER: &str = "secretsmanager";
 const LOGS: &str = "Logs_20140328";
 const CORACLE: &str = "Coracle_20261124";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -100,6 +101,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(AUTO_SCALING, operation, input).await
+    }
+
+    /// Calls an operation of Secrets Manager.
+    pub(crate) async fn secrets<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(SECRETS_MANAGER, operation, input).await
     }
 
     /// Calls an operation of CloudWatch Logs.
@@ -202,6 +212,28 @@ impl Client {
             .header("x-amz-target", format!("{service}.{operation}"))
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.broken(error))?;
+        self.send(request).await
+    }
+
+    /// Calls an operation that method and path name.
+    pub(crate) async fn rest<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        input: Option<&Value>,
+    ) -> Result<T, CallError> {
+        let body = input.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.endpoint.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(error))?;
+        self.send(request).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> Result<T, CallError> {
         let (status, body) = match timeout(ANSWER_TIMEOUT, self.exchange(request)).await {
             Ok(answer) => answer?,
             Err(_elapsed) => return Err(self.no_answer()),

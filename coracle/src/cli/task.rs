@@ -1,6 +1,7 @@
 //! `coracle task`, and what other commands show of tasks.
 
 mod crashes;
+mod protect;
 
 use coracle_supervisor::model::task::Task;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ pub(crate) async fn main(command: TaskCommand) -> Result<(), Failure> {
                 description(&task) + &crashes::summary(&task, &crashes)
             })
         }
+        TaskCommand::Protect(args) => protect::main(args).await,
         TaskCommand::Crashes(args) => crashes::main(args).await,
         TaskCommand::Stop(args) => {
             let client = Client::new(&args.cluster.api);
@@ -51,15 +53,10 @@ async fn run(args: TaskRun) -> Result<(), Failure> {
         "startedBy": "coracle",
         "enableExecuteCommand": true,
     });
-    if !args.environment.is_empty() || !args.arguments.is_empty() {
-        let name = first_container(&client, &args.task_definition).await?;
-        let environment: Vec<_> =
-            args.environment.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-        let mut container = json!({ "name": name, "environment": environment });
-        if !args.arguments.is_empty() {
-            container["command"] = json!(args.arguments);
-        }
-        input["overrides"] = json!({ "containerOverrides": [container] });
+    if let Some(overrides) =
+        overrides(&client, &args.task_definition, &args.environment, &args.arguments).await?
+    {
+        input["overrides"] = overrides;
     }
     let mut answer: Value = client.ecs("RunTask", &input).await?;
     if let Some(failure) = answer["failures"].get(0) {
@@ -72,6 +69,26 @@ async fn run(args: TaskRun) -> Result<(), Failure> {
     output::print(args.cluster.api.output.output, &tasks, || {
         tasks.iter().map(|task| format!("{}\n", name_of(&task.task_arn))).collect()
     })
+}
+
+/// RunTask's overrides, where the first container's environment or arguments are to be others.
+pub(super) async fn overrides(
+    client: &Client,
+    task_definition: &str,
+    environment: &[(String, String)],
+    arguments: &[String],
+) -> Result<Option<Value>, Failure> {
+    if environment.is_empty() && arguments.is_empty() {
+        return Ok(None);
+    }
+    let name = first_container(client, task_definition).await?;
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    let mut container = json!({ "name": name, "environment": environment });
+    if !arguments.is_empty() {
+        container["command"] = json!(arguments);
+    }
+    Ok(Some(json!({ "containerOverrides": [container] })))
 }
 
 async fn first_container(client: &Client, task_definition: &str) -> Result<String, Failure> {

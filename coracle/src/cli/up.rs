@@ -37,7 +37,11 @@ async fn up(args: UpArgs, project: Option<(PathBuf, Project)>) -> Result<ExitCod
     let data_dir = args.data_dir.or_else(coracle::data_dir).ok_or_else(|| {
         Failure::usage("there is no home directory to keep data in; name a directory with --data-dir")
     })?;
-    let start = Host::builder().data_dir(data_dir).api(args.api).host_ports(args.host_ports).start();
+    let mut host = Host::builder().data_dir(data_dir).api(args.api).host_ports(args.host_ports);
+    if let Some(file) = args.secret_key {
+        host = host.secret_key(file);
+    }
+    let start = host.start();
     let host = tokio::select! {
         host = start => host.map_err(|error| Failure::host(&error))?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),

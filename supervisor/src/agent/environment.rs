@@ -11,13 +11,15 @@ use crate::model::environment_file::{self, EnvironmentFile, MAX_ENVIRONMENT_FILE
 use crate::model::secret::{Secret, SecretReference};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{ContainerDefinition, TaskDefinitionContent};
-use crate::secrets::{SecretSource, SecretValue};
+use crate::secrets::vault::Vault;
+use crate::secrets::{SecretError, SecretSource, SecretValue};
 
 /// The environments of a task's containers, by name. `common` is what every container gets.
 pub(super) async fn environments(
     common: &[(String, String)],
     content: &TaskDefinitionContent,
     overrides: &TaskOverride,
+    vault: &Vault,
     secrets: &dyn SecretSource,
 ) -> Result<BTreeMap<String, Environment>, StartFailure> {
     let mut environments = BTreeMap::new();
@@ -28,7 +30,7 @@ pub(super) async fn environments(
         let declared = container.environment.iter();
         variables.extend(declared.map(|pair| (pair.name.clone(), pair.value.clone())));
         for secret in &container.secrets {
-            let value = value_of(secret, &container.name, secrets).await?;
+            let value = value_of(secret, &container.name, vault, secrets).await?;
             variables.insert(secret.name.clone(), value.expose().to_owned());
         }
         environments.insert(container.name, Environment::new(variables));
@@ -81,6 +83,7 @@ fn read_bounded(path: &str) -> io::Result<String> {
 async fn value_of(
     secret: &Secret,
     container: &str,
+    vault: &Vault,
     secrets: &dyn SecretSource,
 ) -> Result<SecretValue, StartFailure> {
     let fail = |why: String| StartFailure {
@@ -91,7 +94,11 @@ async fn value_of(
         ),
     };
     let reference = SecretReference::parse(&secret.value_from).map_err(fail)?;
-    let value = secrets.secret(&reference.name).await.map_err(|error| fail(error.to_string()))?;
+    let refused = |error: SecretError| fail(error.to_string());
+    let value = match vault.value(&reference).await.map_err(refused)? {
+        Some(value) => value,
+        None => secrets.secret(&reference.name).await.map_err(refused)?,
+    };
     match &reference.json_key {
         None => Ok(value),
         Some(key) => {

@@ -15,7 +15,7 @@ use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, Task
 use crate::metadata::TaskMetadata;
 use crate::model::names::TaskId;
 use crate::model::task::{ContainerState, HealthStatus, LastStatus, StopCode, StopOrder, TaskRecord};
-use crate::model::task_definition::TaskDefinition;
+use crate::model::task_definition::{ContainerDefinition, TaskDefinition};
 use crate::records::ServiceKey;
 use crate::supervisor::Shared;
 
@@ -27,6 +27,8 @@ const ENVIRONMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// From the stop signal to the kill unless a container says otherwise: ECS's default `stopTimeout`.
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the interruption of a Spot task to its end. ECS: "a two-minute warning is sent before a task is stopped".
+const SPOT_NOTICE: Duration = Duration::from_secs(120);
 /// What a driver may take beyond a delay that it was given, before its answer is not waited for any more.
 const DRIVER_SLACK: Duration = Duration::from_secs(10);
 
@@ -90,12 +92,14 @@ impl Runner {
                 status.pull_started_at = Some(now);
             })
             .await;
+        self.shared.meter.begin(self.record(), definition);
         let launch = Arc::new(self.launch(definition).await?);
         let driver = Arc::clone(&self.shared.driver);
         let prepared = self.unless_stopped(timeout(PREPARE_TIMEOUT, driver.prepare(launch))).await?;
         let sandbox =
             prepared.unwrap_or_else(|_| Err(too_long("loading the images"))).map_err(failed_to_start)?;
         self.shared.sessions.open_task(&self.record().id, &sandbox);
+        self.shared.meter.runs(&self.record().id, &sandbox);
         life.sandbox = Some(Arc::clone(&sandbox));
         let status = &mut self.report.status;
         status.pull_stopped_at = Some(self.shared.now());
@@ -266,17 +270,22 @@ impl Runner {
 
     /// RUNNING, or wherever it came to, to DEPROVISIONING. The order is fixed: deregister, drain, stop signal, kill.
     async fn tear_down(&mut self, mut life: Life<'_>, definition: &TaskDefinition, order: StopOrder) {
+        let notice = (order.code == StopCode::SpotInterruption).then(|| Instant::now() + SPOT_NOTICE);
         self.report.status.stop = Some(order);
         self.report.status.stopping_at = Some(self.shared.now());
         if let Some(sandbox) = life.sandbox.clone() {
             if life.target.take().is_some() {
                 self.report.tell(|status| status.last_status = LastStatus::Deactivating).await;
-                self.drain(&mut life, definition, &sandbox).await;
+                // What is told to stop needs time for that, too.
+                let by = notice.and_then(|end| end.checked_sub(longest_grace(definition)));
+                self.drain(&mut life, definition, &sandbox, by).await;
                 self.report.status.target = None;
             }
             self.report.tell(|status| status.last_status = LastStatus::Stopping).await;
             self.shared.sessions.close_task(&self.record().id);
-            self.stop_containers(&mut life, &sandbox).await;
+            self.stop_containers(&mut life, &sandbox, notice).await;
+            // While its accounts can be read.
+            self.shared.meter.end(&self.record().id);
             let now = self.shared.now();
             self.report
                 .tell(|status| {
@@ -288,19 +297,27 @@ impl Runner {
                 tracing::error!(task = %self.record().id, "the task's resources were not given back in time");
             }
         }
+        self.shared.meter.end(&self.record().id);
         for container in &mut self.report.status.containers {
             container.last_status = ContainerState::Stopped;
         }
     }
 
     /// Waits for requests in flight, unless there is nobody left to answer them.
-    async fn drain(&mut self, life: &mut Life<'_>, definition: &TaskDefinition, sandbox: &Arc<dyn Sandbox>) {
+    async fn drain(
+        &mut self,
+        life: &mut Life<'_>,
+        definition: &TaskDefinition,
+        sandbox: &Arc<dyn Sandbox>,
+        by: Option<Instant>,
+    ) {
         // Out of rotation from this call on, whether the future is waited for or not.
         let mut drained = sandbox.deregister();
         let answers = definition.content.traffic_container();
         let delay = self.record().service.as_ref().and_then(|service| service.publication.as_ref());
         let delay = delay.map_or(Duration::ZERO, |publication| publication.deregistration_delay);
         let deadline = Instant::now() + delay + DRIVER_SLACK;
+        let deadline = by.map_or(deadline, |by| by.min(deadline));
         while answers.is_none_or(|name| life.containers.is_running(name)) {
             let (name, exit) = tokio::select! {
                 () = &mut drained => return,
@@ -312,7 +329,13 @@ impl Runner {
         }
     }
 
-    async fn stop_containers(&mut self, life: &mut Life<'_>, sandbox: &Arc<dyn Sandbox>) {
+    /// `by`: when the last one must have ended.
+    async fn stop_containers(
+        &mut self,
+        life: &mut Life<'_>,
+        sandbox: &Arc<dyn Sandbox>,
+        by: Option<Instant>,
+    ) {
         // What has ended by now is not stopped, and says itself why.
         while let Some((name, exit)) = life.past_exit() {
             self.container_ended(life, &name, exit);
@@ -323,9 +346,8 @@ impl Runner {
                 return;
             }
             let stopping = next.iter().map(|container| async {
-                let grace = container
-                    .stop_timeout
-                    .map_or(DEFAULT_STOP_TIMEOUT, |seconds| Duration::from_secs(seconds.into()));
+                let left = by.map_or(Duration::MAX, |by| by.saturating_duration_since(Instant::now()));
+                let grace = grace(container).min(left);
                 let stopped = timeout(grace + DRIVER_SLACK, sandbox.stop(&container.name, grace)).await;
                 (container.name.clone(), stopped.unwrap_or_else(|_| unstoppable()))
             });
@@ -359,7 +381,8 @@ impl Runner {
         let mut common = config.environment.clone();
         common.push(("CORACLE_TASK_ID".to_owned(), self.record().id.to_string()));
         let (record, secrets) = (self.record().clone(), Arc::clone(&config.secrets));
-        let environments = environments(&common, &definition.content, &record.overrides, &*secrets);
+        let vault = self.shared.vault.clone();
+        let environments = environments(&common, &definition.content, &record.overrides, &vault, &*secrets);
         let environments = self.unless_stopped(timeout(ENVIRONMENT_TIMEOUT, environments)).await?;
         let too_slow = || StartFailure {
             kind: StartFailureKind::ResourceInitialization,
@@ -377,6 +400,14 @@ impl Runner {
             environments,
         })
     }
+}
+
+fn grace(container: &ContainerDefinition) -> Duration {
+    container.stop_timeout.map_or(DEFAULT_STOP_TIMEOUT, |seconds| Duration::from_secs(seconds.into()))
+}
+
+fn longest_grace(definition: &TaskDefinition) -> Duration {
+    definition.content.container_definitions.iter().map(grace).max().unwrap_or(DEFAULT_STOP_TIMEOUT)
 }
 
 /// Resolves once the task is ordered to stop.

@@ -198,7 +198,7 @@ pub(crate) enum TaskDefinitionReference {
 }
 
 /// FNV-1a of 64 bits: the standard library's hasher may change with the compiler, and these digits are shown to people.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

@@ -96,10 +96,11 @@ impl Schedule {
         match &self.kind {
             Kind::At(at) => self.moment(*at).filter(|at| *at > after),
             Kind::Rate(seconds) => {
-                let rate = f64::from(*seconds);
-                let passed = ((after.seconds() - origin.seconds()) / rate).floor().max(0.0);
-                let next = origin.seconds() + (passed + 1.0) * rate;
-                Some(Timestamp::from_epoch(std::time::Duration::try_from_secs_f64(next).ok()?))
+                // In whole milliseconds: a quotient that is rounded down by a hair would name the same time for ever.
+                let rate = i64::from(*seconds) * 1000;
+                let passed = (after.millis() - origin.millis()).div_euclid(rate).max(0);
+                let next = u64::try_from(origin.millis() + (passed + 1) * rate).ok()?;
+                Some(Timestamp::from_epoch(std::time::Duration::from_millis(next)))
             }
             Kind::Cron(cron) => {
                 #[expect(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit by far")]
@@ -107,6 +108,15 @@ impl Schedule {
                 let local = local.to_zoned(self.zone.clone()).datetime();
                 cron.times_from(local).filter_map(|time| self.moment(time)).find(|time| *time > after)
             }
+        }
+    }
+
+    /// The first time after `after` and not before `origin`, which is a rate's first time itself.
+    pub fn next_from(&self, after: Timestamp, origin: Timestamp) -> Option<Timestamp> {
+        let before = origin.earlier(std::time::Duration::from_millis(1));
+        match &self.kind {
+            Kind::Rate(_) if after < origin => Some(origin),
+            _ => self.next(if after < before { before } else { after }, origin),
         }
     }
 
@@ -179,6 +189,19 @@ mod tests {
         next("rate(1 hour)", "UTC", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
         next("rate(5 minutes)", "UTC", "2026-01-01T00:07:00Z", "2026-01-01T00:10:00Z");
         next("rate(2 days)", "UTC", "2025-06-01T00:00:00Z", "2026-01-03T00:00:00Z");
+    }
+
+    #[test]
+    fn a_rate_never_names_the_same_time_twice() {
+        let schedule = Schedule::parse("rate(1 minute)", None).unwrap();
+        let origin = Timestamp::from_epoch(std::time::Duration::from_millis(1_767_225_600_123));
+        let mut at = schedule.next_from(origin.earlier(std::time::Duration::from_secs(9)), origin).unwrap();
+        assert_eq!(at, origin);
+        for _ in 0..10_000 {
+            let next = schedule.next(at, origin).unwrap();
+            assert_eq!(next.millis() - at.millis(), 60_000);
+            at = next;
+        }
     }
 
     #[test]

@@ -16,6 +16,15 @@ pub struct Secret {
     pub value_from: String,
 }
 
+/// Who keeps a secret on AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretService {
+    /// Secrets Manager.
+    SecretsManager,
+    /// Systems Manager's Parameter Store.
+    ParameterStore,
+}
+
 /// What `valueFrom` names: a secret, and perhaps one key of the JSON in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretReference {
@@ -23,6 +32,8 @@ pub struct SecretReference {
     pub name: String,
     /// Of the JSON object that the secret is; none is the whole of it.
     pub json_key: Option<String>,
+    /// As an ARN says it; none for a plain name.
+    pub service: Option<SecretService>,
 }
 
 impl SecretReference {
@@ -30,15 +41,15 @@ impl SecretReference {
     /// (`...:parameter/NAME`). The error names the field.
     pub fn parse(value_from: &str) -> Result<Self, String> {
         let refuse = |why: &str| Err(format!("'secrets.valueFrom' {why}, but was {}.", quoted(value_from)));
-        let (name, json_key) = match value_from.strip_prefix("arn:") {
-            None => (value_from, None),
+        let (name, json_key, service) = match value_from.strip_prefix("arn:") {
+            None => (value_from, None, None),
             Some(arn) => {
                 // partition:service:region:account:resource
                 let mut parts = arn.splitn(5, ':');
                 let (service, resource) = (parts.nth(1), parts.nth(2));
                 match (service, resource) {
                     (Some("ssm"), Some(resource)) => match resource.strip_prefix("parameter/") {
-                        Some(name) => (name, None),
+                        Some(name) => (name, None, Some(SecretService::ParameterStore)),
                         None => return refuse("must name a parameter"),
                     },
                     (Some("secretsmanager"), Some(resource)) => {
@@ -51,7 +62,7 @@ impl SecretReference {
                         if parts.any(|part| !part.is_empty() && part != "AWSCURRENT") {
                             return refuse("must not name a version other than AWSCURRENT");
                         }
-                        (name, key.filter(|key| !key.is_empty()))
+                        (name, key.filter(|key| !key.is_empty()), Some(SecretService::SecretsManager))
                     }
                     _ => {
                         return refuse("must be a name, or an ARN of Secrets Manager or the Parameter Store");
@@ -67,7 +78,7 @@ impl SecretReference {
         if name.split('/').any(|part| ["", ".", ".."].contains(&part)) {
             return refuse("must have a name whose parts between slashes are not empty, . or ..");
         }
-        Ok(Self { name: name.to_owned(), json_key: json_key.map(str::to_owned) })
+        Ok(Self { name: name.to_owned(), json_key: json_key.map(str::to_owned), service })
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::capacity::CapacityProvider;
 use super::deployment::Slot;
 use super::names::{ClusterName, NodeId, ServiceName, TaskId};
 pub use super::overrides::{ContainerOverride, TaskOverride};
@@ -10,6 +11,7 @@ use super::publication::Publication;
 use super::service::LaunchType;
 use super::tags::Tag;
 use super::task_definition::{EphemeralStorage, TaskDefinitionId, TransportProtocol};
+use super::task_protection::TaskProtection;
 use crate::clock::Timestamp;
 
 /// Where a task is in its life. The order is the order of life: a task never goes back.
@@ -125,9 +127,20 @@ pub struct TaskRecord {
     /// As asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
+    /// What it runs on, where a strategy or its launch type has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider: Option<CapacityProvider>,
+    /// From scale-in and deployments, where it has asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<TaskProtection>,
 }
 
 impl TaskRecord {
+    /// What it is counted under for those who pay: everything that is not spot costs what FARGATE costs.
+    pub fn capacity(&self) -> CapacityProvider {
+        self.capacity_provider.unwrap_or(CapacityProvider::Fargate)
+    }
+
     /// What it should be.
     pub fn desired_status(&self) -> DesiredStatus {
         if self.stop.is_some() { DesiredStatus::Stopped } else { DesiredStatus::Running }
@@ -329,6 +342,8 @@ pub struct Task {
     pub stopped_at: Option<Timestamp>,
     pub group: String,
     pub launch_type: LaunchType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_name: Option<CapacityProvider>,
     pub attachments: Vec<Value>,
     pub tags: Vec<Tag>,
     pub enable_execute_command: bool,

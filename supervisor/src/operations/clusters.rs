@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Failure, bounded, fields, page};
 use crate::error::OperationError;
+use crate::model::capacity::Strategy;
 use crate::model::cluster::{Cluster, ClusterRecord, StoredClusterFields};
 use crate::model::names::ClusterName;
 use crate::model::service::{ServiceRecord, ServiceStatus};
@@ -93,6 +94,7 @@ impl Supervisor {
     ) -> Result<CreateClusterResponse, OperationError> {
         let name = request.cluster_name.as_deref().map(ClusterName::parse).transpose()?.unwrap_or_default();
         tags::validate(&request.tags)?;
+        request.default_capacity_provider_strategy.as_ref().map(Strategy::parse).transpose()?;
         let record = ClusterRecord {
             name: name.clone(),
             tags: request.tags,

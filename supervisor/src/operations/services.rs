@@ -211,9 +211,10 @@ impl Supervisor {
             )
         })?;
         let token = fields::client_token(request.client_token.clone())?;
+        let given = request.capacity_provider_strategy.as_ref();
+        self.strategy(&key.cluster, request.launch_type, given).await?;
         let new = NewService::parse(request, desired)?;
 
-        self.records().cluster(&key.cluster).await?;
         if let Some(existing) = self.records().service(&key).await? {
             return self.repeated(&key, &existing.value, token.as_deref()).await;
         }
@@ -261,7 +262,7 @@ impl Supervisor {
         let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
-        self.records().cluster(&key.cluster).await?;
+        self.strategy(&key.cluster, None, request.capacity_provider_strategy.as_ref()).await?;
         let definition = match &request.task_definition {
             None => None,
             Some(reference) => {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{Failure, bounded, fields, page};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
+use crate::model::capacity::Strategy;
 use crate::model::names::{ClusterName, Family, TaskId};
 use crate::model::service::{LaunchType, PropagateTags};
 use crate::model::tags::{self, Tag};
@@ -154,7 +155,8 @@ impl Supervisor {
         tags::validate(&request.tags)?;
         let token = fields::client_token(request.client_token)?;
         let started_by = fields::started_by(request.started_by)?;
-        self.records().cluster(&cluster).await?;
+        let strategy =
+            self.strategy(&cluster, request.launch_type, request.capacity_provider_strategy.as_ref()).await?;
         if let Some(token) = &token
             && let Some(earlier) = self.started_with(&cluster, token).await?
         {
@@ -177,21 +179,55 @@ impl Supervisor {
             service: None,
             group: request.group.unwrap_or_else(|| format!("family:{}", id.family)),
             started_by,
-            launch_type: request.launch_type.unwrap_or_default(),
+            launch_type: match strategy {
+                Some(_) => LaunchType::Fargate,
+                None => request.launch_type.unwrap_or_default(),
+            },
+            capacity_provider: None,
             node: self.node().clone(),
             created_at: self.now(),
             tags: task_tags,
             stop: None,
             enable_execute_command: request.enable_execute_command.unwrap_or_default(),
+            protection: None,
         };
-        let tasks: Vec<TaskRecord> =
-            (0..count).map(|_| TaskRecord { id: self.new_task_id(), ..template.clone() }).collect();
+        let mut tasks: Vec<TaskRecord> = Vec::new();
+        for _ in 0..count {
+            let has = |provider| {
+                let of = tasks.iter().filter(|task| task.capacity_provider == Some(provider));
+                u32::try_from(of.count()).unwrap_or(u32::MAX)
+            };
+            let capacity_provider = strategy.as_ref().map(|strategy| strategy.next(has));
+            tasks.push(TaskRecord { id: self.new_task_id(), capacity_provider, ..template.clone() });
+        }
         self.commit_run(&cluster, token, &tasks).await?;
         let view = |record: &TaskRecord| {
             let task = KnownTask { record: record.clone(), status: task::TaskStatus::default() };
             view::task(self.identity(), &task, Some(&definition.definition))
         };
         Ok(RunTaskResponse { tasks: tasks.iter().map(view).collect(), failures: Vec::new() })
+    }
+
+    /// What decides on the capacity of new tasks: the strategy that was given, else the cluster's own unless there is a launch type.
+    pub(super) async fn strategy(
+        &self,
+        cluster: &ClusterName,
+        launch_type: Option<LaunchType>,
+        given: Option<&Value>,
+    ) -> Result<Option<Strategy>, OperationError> {
+        let cluster = self.records().cluster(cluster).await?;
+        let given = given.map(Strategy::parse).transpose()?.flatten();
+        match (launch_type, given) {
+            (Some(_), Some(_)) => Err(OperationError::invalid(
+                "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+            )),
+            (Some(_), None) => Ok(None),
+            (None, Some(strategy)) => Ok(Some(strategy)),
+            (None, None) => {
+                let default = cluster.stored.default_capacity_provider_strategy;
+                Ok(default.as_ref().map(Strategy::parse).transpose()?.flatten())
+            }
+        }
     }
 
     async fn commit_run(

@@ -4,9 +4,11 @@ use super::Scheduler;
 use super::intent::Intent;
 use super::picture::ServicePicture;
 use crate::error::OperationError;
+use crate::model::capacity::Strategy;
+use crate::model::cluster::ClusterRecord;
 use crate::model::deployment::{DeploymentRecord, Slot};
 use crate::model::names::TaskId;
-use crate::model::service::{PropagateTags, ServiceRecord};
+use crate::model::service::{LaunchType, PropagateTags, ServiceRecord};
 use crate::model::task::{ServiceMembership, StopCode, StopOrder, TargetHealth, TaskOverride, TaskRecord};
 use crate::operations::TaskDefinitionRecord;
 use crate::records::{ServiceKey, encode, keys};
@@ -94,9 +96,20 @@ impl Scheduler {
             record.and_then(|record| record.deployments.iter().find(|known| known.id == deployment));
         let (Some(record), Some(deployment)) = (record, deployment) else { return Ok(Vec::new()) };
         let template = template(&self.shared, record, deployment).await?;
-        let tasks: Vec<TaskRecord> = (0..count)
-            .map(|_| TaskRecord { id: self.shared.random(TaskId::random), ..template.clone() })
-            .collect();
+        let strategy = strategy(&self.shared, record).await?;
+        let mut counts =
+            self.services.get(key).map(|service| service.capacity(&deployment.id)).unwrap_or_default();
+        let mut tasks: Vec<TaskRecord> = Vec::new();
+        for _ in 0..count {
+            let mut task = TaskRecord { id: self.shared.random(TaskId::random), ..template.clone() };
+            if let Some(strategy) = &strategy {
+                let provider = strategy.next(|provider| counts.get(&provider).copied().unwrap_or(0));
+                *counts.entry(provider).or_default() += 1;
+                task.capacity_provider = Some(provider);
+                task.launch_type = LaunchType::Fargate;
+            }
+            tasks.push(task);
+        }
         let start = tasks.iter().fold(Transaction::new(), |start, task| {
             start
                 .put(keys::service_task(key, &task.id), encode(task))
@@ -186,7 +199,22 @@ async fn template(
         tags,
         stop: None,
         enable_execute_command: record.enable_execute_command,
+        capacity_provider: None,
+        protection: None,
     })
+}
+
+/// How a service's tasks are spread over kinds of capacity: by its own strategy, else by its cluster's unless it has a launch type. What is stored
+/// was checked when it came.
+async fn strategy(shared: &Shared, record: &ServiceRecord) -> Result<Option<Strategy>, StoreError> {
+    let own = record.stored.capacity_provider_strategy.as_ref();
+    let own = own.and_then(|strategy| Strategy::parse(strategy).ok().flatten());
+    if own.is_some() || record.launch_type != LaunchType::default() {
+        return Ok(own);
+    }
+    let cluster = shared.records.get::<ClusterRecord>(&keys::cluster(&record.cluster)).await?;
+    let default = cluster.and_then(|found| found.value.stored.default_capacity_provider_strategy);
+    Ok(default.and_then(|strategy| Strategy::parse(&strategy).ok().flatten()))
 }
 
 async fn stop_task(

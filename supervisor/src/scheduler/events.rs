@@ -63,6 +63,10 @@ impl EventLog {
         ));
     }
 
+    pub(super) fn interrupted(&mut self, task: &TaskId) {
+        self.push(format!("(task {task}) was interrupted: its Spot capacity was taken back."));
+    }
+
     pub(super) fn container_unhealthy(&mut self, task: &TaskId) {
         self.push(format!("(task {task}) failed container health checks."));
     }

@@ -12,11 +12,13 @@ use super::intent::{Intent, in_place, side_by_side};
 use super::plan::{Member, MemberState};
 use super::rollout;
 use super::throttle::Throttle;
+use crate::clock::Timestamp;
+use crate::model::capacity::CapacityProvider;
 use crate::model::deployment::Slot;
 use crate::model::names::TaskId;
-use crate::model::service::{RolloutState, ServiceRecord};
+use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
 use crate::model::task::{
-    HealthStatus, LastStatus, StopCode, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
+    HealthStatus, LastStatus, StopCode, StopOrder, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
 };
 use crate::records::{ServiceKey, decode, keys};
 use crate::store::{Change, Entry, Watch};
@@ -78,7 +80,7 @@ impl ServicePicture {
         let look = self.idle.look(record, Activity::of(ids.filter_map(usage)), now);
         let desired = if self.idle.is_asleep() { 0 } else { record.desired_count };
         self.throttles.retain(|id, _| record.deployments.iter().any(|deployment| deployment.id == *id));
-        let census = census(&mut self.tasks, record, now);
+        let census = census(&mut self.tasks, record, now, clock);
         if census.newly_proved && record.deployment_configuration.resets_failures() {
             let failed = self.failed_tasks.get_mut(&record.primary().id);
             self.failed_more |= failed.is_some_and(|failed| std::mem::take(failed) > 0);
@@ -117,7 +119,13 @@ struct Census {
     look_again: Option<Instant>,
 }
 
-fn census(tasks: &mut HashMap<TaskId, SeenTask>, record: &ServiceRecord, now: Instant) -> Census {
+/// `clock` is the time that people read: protection ends by it.
+fn census(
+    tasks: &mut HashMap<TaskId, SeenTask>,
+    record: &ServiceRecord,
+    now: Instant,
+    clock: Timestamp,
+) -> Census {
     let primary = record.primary();
     let on_trial = primary.rollout_state == RolloutState::InProgress;
     let breaker = record.deployment_configuration.breaker().is_some();
@@ -139,7 +147,16 @@ fn census(tasks: &mut HashMap<TaskId, SeenTask>, record: &ServiceRecord, now: In
             task.proved = true;
             census.newly_proved |= current;
         }
-        let member = Member { id: id.clone(), current, state, proved: task.proved, age: task.age };
+        // A service that is being deleted waits for nobody.
+        let keeps = record.status != ServiceStatus::Draining;
+        let protection = task.record.protection.filter(|protection| keeps && protection.holds(clock));
+        if let Some(protection) = protection {
+            // A millisecond is the clock's resolution: never look before it has passed.
+            let ends = now + protection.expires_at.since(clock) + Duration::from_millis(1);
+            census.look_again = Some(census.look_again.map_or(ends, |other| other.min(ends)));
+        }
+        let protected = protection.is_some();
+        let member = Member { id: id.clone(), current, state, proved: task.proved, age: task.age, protected };
         census.members.push((member, slot, deployment));
     }
     census
@@ -154,6 +171,20 @@ struct Terms {
     /// It must have been healthy for so long.
     proving: Duration,
     now: Instant,
+}
+
+impl ServicePicture {
+    /// How many tasks of a deployment that are to stay run on each kind of capacity.
+    pub(super) fn capacity(&self, deployment: &str) -> HashMap<CapacityProvider, u32> {
+        let mut counts = HashMap::new();
+        for task in self.tasks.values() {
+            let is_its = task.record.service.as_ref().is_some_and(|service| service.deployment == deployment);
+            if task.record.stop.is_none() && is_its {
+                *counts.entry(task.record.capacity()).or_default() += 1;
+            }
+        }
+        counts
+    }
 }
 
 impl SeenTask {
@@ -283,7 +314,12 @@ impl Scheduler {
                 // An order to stop is never taken back, so a record without one is from before: this loop's own writes are seen at once.
                 let stop = task.record.stop.take();
                 task.record = record;
+                let is_news = stop.is_none();
                 task.record.stop = task.record.stop.take().or(stop);
+                let interrupted = |order: &StopOrder| order.code == StopCode::SpotInterruption;
+                if is_news && task.record.stop.as_ref().is_some_and(interrupted) {
+                    service.events.interrupted(&task.record.id);
+                }
             }
             None => {
                 service.started += 1;

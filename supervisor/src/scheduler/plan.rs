@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) proved: bool,
     /// When it was started; by it the oldest are told from the newest.
     pub(super) age: u64,
+    /// From scale-in and deployments: not to be stopped for being too many or of an old deployment.
+    pub(super) protected: bool,
 }
 
 impl Member {
@@ -73,7 +75,7 @@ pub(super) struct Plan {
 /// Plans the next step towards what is wanted.
 ///
 /// A rolling replacement within the limits: never more than the maximum live at a time, and no healthy task is retired while fewer than the
-/// minimum would be left. `may_start` is when the throttle allows starts again, if it does not now.
+/// minimum would be left. A protected task goes only when it is sick. `may_start` is when the throttle allows starts again, if it does not now.
 pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant>) -> Plan {
     let minimum = count(wanted.limits.minimum(wanted.desired));
     let maximum = count(wanted.limits.maximum(wanted.desired).max(wanted.desired));
@@ -91,6 +93,8 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     let old = old_healthy.len() + old_pending.len() + old_sick.len();
     let live = healthy.len() + pending.len() + sick.len() + old;
 
+    let may_go = |member: &&Member| !member.protected;
+
     let mut plan = Plan { gone: wanted.draining && members.is_empty(), ..Plan::default() };
     let good = healthy.len() + pending.len();
     let missing = desired.saturating_sub(good);
@@ -107,7 +111,10 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
 
     // Too many of the current deployment: those that are of no use yet first, then the newest. The oldest have proved themselves.
     let surplus = good.saturating_sub(desired);
-    let spare = newest_first(&pending).into_iter().chain(newest_first(&healthy));
+    // A pending one that is protected stays beside the healthy ones, and not in the place of one.
+    let spare_healthy = newest_first(&healthy).into_iter().filter(may_go);
+    let spare_healthy = spare_healthy.take(healthy.len().saturating_sub(desired));
+    let spare = newest_first(&pending).into_iter().filter(may_go).chain(spare_healthy);
     plan.retire.extend(spare.take(surplus).map(|member| member.id.clone()));
 
     // A sick task goes once a healthy one has taken its place. Where the maximum leaves no room for that one, it goes before, one at a time.
@@ -122,11 +129,12 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     }
 
     // Old ones that are not healthy hold nothing up. The healthy ones go as the minimum allows, the oldest first.
-    let useless = old_sick.iter().chain(&old_pending);
+    let useless = old_sick.iter().chain(old_pending.iter().filter(|member| may_go(member)));
     plan.retire.extend(useless.map(|member| member.id.clone()));
     let healthy_left = healthy.len().min(desired) + old_healthy.len();
     let dispensable = healthy_left.saturating_sub(minimum).min(old_healthy.len());
-    plan.retire.extend(old_healthy.iter().take(dispensable).map(|member| member.id.clone()));
+    let old_healthy = old_healthy.iter().filter(|member| may_go(member));
+    plan.retire.extend(old_healthy.take(dispensable).map(|member| member.id.clone()));
 
     let idle = plan.start == 0 && plan.retire.is_empty() && plan.replace_sick.is_empty();
     let leaving = members.iter().any(|member| member.state == MemberState::Leaving);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{SecretError, SecretSource, SecretValue};
 
 /// Secrets Manager: "The secret value ... 65,536 bytes".
-const MAX_SECRET: u64 = 65_536;
+pub(crate) const MAX_SECRET: u64 = 65_536;
 /// Secrets Manager ends the name in an ARN with a hyphen and six characters of its own.
 const ARN_SUFFIX: usize = 7;
 
@@ -54,7 +54,7 @@ impl SecretSource for FileSecrets {
 }
 
 /// `db` of `db-AbCdEf`.
-fn without_arn_suffix(name: &str) -> Option<&str> {
+pub(super) fn without_arn_suffix(name: &str) -> Option<&str> {
     let (name, suffix) = name.split_at_checked(name.len().checked_sub(ARN_SUFFIX)?)?;
     let characters = suffix.strip_prefix('-')?;
     (!name.is_empty() && characters.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(name)
@@ -100,13 +100,13 @@ fn missing(path: &Path) -> SecretError {
 }
 
 #[cfg(unix)]
-fn is_private(metadata: &std::fs::Metadata) -> bool {
+pub(super) fn is_private(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;
     metadata.permissions().mode() & 0o077 == 0
 }
 
 #[cfg(not(unix))]
-fn is_private(_: &std::fs::Metadata) -> bool {
+pub(super) fn is_private(_: &std::fs::Metadata) -> bool {
     true
 }
 

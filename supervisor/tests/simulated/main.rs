@@ -14,11 +14,21 @@ mod metadata;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod properties;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod protection;
 mod restarts;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod scale_to_zero;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod schedules;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod secrets;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod sessions;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod spot;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod usage;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod world;

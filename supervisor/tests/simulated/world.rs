@@ -72,6 +72,12 @@ impl World {
         self.supervisor = Supervisor::start(config, self.store.clone(), driver).await.unwrap();
     }
 
+    /// [`crash`](Self::crash), where the clock of the next process reads `passed` after the world's beginning.
+    pub(crate) async fn crash_later(&mut self, passed: Duration) {
+        self.clock = Clock::starting_at(EPOCH + passed);
+        self.crash().await;
+    }
+
     /// Registers the next revision of a family with one container `app`.
     pub(crate) async fn register(&self, family: &str) -> String {
         let body = format!(

@@ -53,7 +53,11 @@ impl Daemon {
 
     /// A command that talks to it.
     pub(crate) fn command(&self, line: &str) -> Coracle {
-        let words = line.split(' ').filter(|word| !word.is_empty());
+        self.command_of(line.split(' ').filter(|word| !word.is_empty()))
+    }
+
+    /// A command whose words may have spaces.
+    pub(crate) fn command_of<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Coracle {
         coracle(words)
             .env("CORACLE_ENDPOINT", &format!("http://{}", self.api))
             .in_directory(self.directory.path())

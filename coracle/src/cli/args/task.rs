@@ -10,7 +10,8 @@ use super::{ClusterArgs, values};
   coracle task ls --all
   coracle task describe 1b2c3d4e
   coracle task crashes 1b2c3d4e
-  coracle task stop 1b2c3d4e --reason 'no longer needed'")]
+  coracle task stop 1b2c3d4e --reason 'no longer needed'
+  coracle task protect 1b2c3d4e --minutes 30")]
 pub(crate) enum TaskCommand {
     /// Run standalone tasks; nobody replaces them
     #[command(
@@ -34,6 +35,11 @@ pub(crate) enum TaskCommand {
     /// Stop a task
     #[command(after_help = "Examples:\n  coracle task stop 1b2c3d4e --reason 'no longer needed'")]
     Stop(TaskStop),
+    /// Keep a service's task from being stopped by scale-in and deployments for a while
+    #[command(
+        after_help = "Examples:\n  coracle task protect 1b2c3d4e --minutes 30\n  coracle task protect 1b2c3d4e --off"
+    )]
+    Protect(TaskProtect),
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +106,24 @@ pub(crate) struct TaskStop {
     /// Why, for those who look later
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TaskProtect {
+    /// The tasks' ids, the beginnings of them, or their ARNs
+    #[arg(required = true, num_args = 1..=10, value_name = "TASK")]
+    pub(crate) tasks: Vec<String>,
+
+    /// For how long
+    #[arg(long, value_name = "MINUTES", default_value = "120", value_parser = clap::value_parser!(u32).range(1..=2880), allow_negative_numbers = true)]
+    pub(crate) minutes: u32,
+
+    /// Protect them no more
+    #[arg(long, conflicts_with = "minutes")]
+    pub(crate) off: bool,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -28,6 +28,10 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "DIR", env = "CORACLE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
+    /// The key to secrets and parameters, made if it is missing [default: secrets.key in the data directory]
+    #[arg(long, value_name = "FILE", env = "CORACLE_SECRET_KEY")]
+    pub(crate) secret_key: Option<PathBuf>,
+
     /// Where to listen for commands; nobody but this host's users should be able to reach it
     #[arg(long, value_name = "ADDRESS", default_value = coracle::DEFAULT_API_ADDRESS, value_parser = values::listen_address)]
     pub(crate) api: SocketAddr,

@@ -10,6 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 use coracle::MAX_REPLICAS;
+use coracle_supervisor::clock::Timestamp;
 
 /// Where an API listens, as `http://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,4 +168,13 @@ fn whole(text: &str, least: u32, most: u32) -> Result<u32, String> {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => Err(format!("a whole number from {least} to {most} is expected, not {text:?}")),
     }
+}
+
+/// A moment by RFC 3339, such as `2026-12-01T00:00:00Z`.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    let parsed = text.parse::<jiff::Timestamp>();
+    let millis = parsed.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    millis
+        .map(|millis| Timestamp::from_epoch(Duration::from_millis(millis)))
+        .ok_or_else(|| format!("a time such as 2026-12-01T00:00:00Z is expected, not {text:?}"))
 }

@@ -27,7 +27,7 @@ impl Simulation {
     fn add(&mut self, current: bool, state: MemberState) {
         self.started += 1;
         let (id, proved) = (TaskId::random(&mut self.rng), self.rng.random_bool(0.5));
-        self.members.push(Member { id, current, state, proved, age: self.started });
+        self.members.push(Member { id, current, state, proved, age: self.started, protected: false });
     }
 
     fn random_members(&mut self) {
@@ -156,4 +156,44 @@ async fn starts_wait_for_the_throttle() {
     let later = Instant::now() + std::time::Duration::from_secs(9);
     let plan = plan(wanted(2, 100, 200), &[], Some(later));
     assert_eq!((plan.start, plan.look_again), (0, Some(later)));
+}
+
+#[test]
+fn a_protected_task_is_never_chosen_while_it_is_well() {
+    for seed in 0..500 {
+        let mut simulation = Simulation::new(seed);
+        simulation.random_members();
+        for member in &mut simulation.members {
+            member.protected = simulation.rng.random_bool(0.3);
+        }
+        let wanted = wanted(simulation.rng.random_range(0..20), 50, 150);
+        let is_protected = |simulation: &Simulation, id: &TaskId| {
+            let member = simulation.members.iter().find(|member| member.id == *id);
+            member.is_some_and(|member| member.protected && member.state > MemberState::Sick)
+        };
+        for _ in 0..50 {
+            let before =
+                Simulation { members: simulation.members.clone(), rng: simulation.rng.clone(), started: 0 };
+            let plan = simulation.step(wanted);
+            let wrong = plan.retire.iter().chain(&plan.replace_sick).find(|id| is_protected(&before, id));
+            assert_eq!(wrong, None, "seed {seed}: {plan:?}");
+            simulation.pass_time(1.0);
+        }
+    }
+}
+
+#[test]
+fn others_go_in_the_place_of_protected_tasks() {
+    let mut simulation = Simulation::new(1);
+    for _ in 0..4 {
+        simulation.add(true, MemberState::Healthy);
+    }
+    // The newest two are protected: the oldest two go, though the newest would go first.
+    for member in &mut simulation.members[2..] {
+        member.protected = true;
+    }
+    let oldest: Vec<TaskId> = simulation.members[..2].iter().rev().map(|member| member.id.clone()).collect();
+    assert_eq!(plan(wanted(2, 100, 200), &simulation.members, None).retire, oldest);
+    let plan = plan(wanted(1, 100, 200), &simulation.members, None);
+    assert_eq!((plan.retire, plan.steady), (oldest, false), "both of the protected stay");
 }
