@@ -184,14 +184,21 @@ impl Supervisor {
             stop: None,
             enable_execute_command: request.enable_execute_command.unwrap_or_default(),
         };
+        let count = usize::try_from(count).unwrap_or_default();
+        let placed = self.copies_with_free_ports(&definition.definition, count).await?;
+        let failures = (placed..count).map(|_| self.no_free_ports(&cluster)).collect();
+        if placed == 0 {
+            // Nothing to repeat: the same request with the same token is a new try.
+            return Ok(RunTaskResponse { tasks: Vec::new(), failures });
+        }
         let tasks: Vec<TaskRecord> =
-            (0..count).map(|_| TaskRecord { id: self.new_task_id(), ..template.clone() }).collect();
+            (0..placed).map(|_| TaskRecord { id: self.new_task_id(), ..template.clone() }).collect();
         self.commit_run(&cluster, token, &tasks).await?;
         let view = |record: &TaskRecord| {
             let task = KnownTask { record: record.clone(), status: task::TaskStatus::default() };
             view::task(self.identity(), &task, Some(&definition.definition))
         };
-        Ok(RunTaskResponse { tasks: tasks.iter().map(view).collect(), failures: Vec::new() })
+        Ok(RunTaskResponse { tasks: tasks.iter().map(view).collect(), failures })
     }
 
     async fn commit_run(
