@@ -8,6 +8,7 @@ pub mod autoscaling;
 pub mod clusters;
 pub mod execute_command;
 mod fields;
+mod host_ports;
 mod new_service;
 pub mod parameters;
 pub mod reclaim_capacity;
@@ -88,7 +89,7 @@ pub struct Failure {
     /// What was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// `MISSING`.
+    /// `MISSING`, or why a task was not placed: `RESOURCE:PORTS`.
     pub reason: String,
     /// More words.
     #[serde(skip_serializing_if = "Option::is_none")]

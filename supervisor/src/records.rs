@@ -201,15 +201,21 @@ impl Records {
         cluster: &ClusterName,
         id: &TaskId,
     ) -> Result<Option<KnownTask>, StoreError> {
+        let mut unseen = None;
         if let Some((_, found)) = self.live_task(cluster, id).await? {
-            return Ok(Some(self.with_status(found.value).await?));
+            let known = self.with_status(found.value).await?;
+            if known.status.version > 0 {
+                return Ok(Some(known));
+            }
+            // Nobody has looked at it yet, or it ended between the two reads and took its status with it.
+            unseen = Some(known);
         }
         for key in [keys::stopped_task(cluster, id), keys::stopped_service_task(cluster, id)] {
             if let Some(found) = self.get::<StoppedTask>(&key).await? {
                 return Ok(Some(KnownTask { record: found.value.task, status: found.value.status }));
             }
         }
-        Ok(None)
+        Ok(unseen)
     }
 
     /// The tasks of a service that are not over.
@@ -402,3 +408,6 @@ pub(crate) mod keys {
         Some(ServiceKey { cluster, name })
     }
 }
+
+#[cfg(test)]
+mod tests;

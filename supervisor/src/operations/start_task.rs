@@ -64,7 +64,7 @@ impl Supervisor {
             };
             Failure::missing(arn)
         });
-        let failures = failures.collect();
+        let mut failures: Vec<Failure> = failures.collect();
         if here.is_empty() {
             // What is wrong with the request is told all the same.
             self.records().cluster(&cluster).await?;
@@ -83,6 +83,8 @@ impl Supervisor {
             enable_execute_command: request.enable_execute_command,
             ..RunTaskRequest::default()
         };
-        Ok(RunTaskResponse { failures, ..self.run_task(run).await? })
+        let here = self.run_task(run).await?;
+        failures.extend(here.failures);
+        Ok(RunTaskResponse { tasks: here.tasks, failures })
     }
 }

@@ -191,8 +191,15 @@ impl Supervisor {
             enable_execute_command: request.enable_execute_command.unwrap_or_default(),
             protection: None,
         };
+        let count = usize::try_from(count).unwrap_or_default();
+        let placed = self.copies_with_free_ports(&definition.definition, count).await?;
+        let failures = (placed..count).map(|_| self.no_free_ports(&cluster)).collect();
+        if placed == 0 {
+            // Nothing to repeat: the same request with the same token is a new try.
+            return Ok(RunTaskResponse { tasks: Vec::new(), failures });
+        }
         let mut tasks: Vec<TaskRecord> = Vec::new();
-        for _ in 0..count {
+        for _ in 0..placed {
             let has = |provider| {
                 let of = tasks.iter().filter(|task| task.capacity_provider == Some(provider));
                 u32::try_from(of.count()).unwrap_or(u32::MAX)
@@ -205,7 +212,7 @@ impl Supervisor {
             let task = KnownTask { record: record.clone(), status: task::TaskStatus::default() };
             view::task(self.identity(), &task, Some(&definition.definition))
         };
-        Ok(RunTaskResponse { tasks: tasks.iter().map(view).collect(), failures: Vec::new() })
+        Ok(RunTaskResponse { tasks: tasks.iter().map(view).collect(), failures })
     }
 
     /// What decides on the capacity of new tasks: the strategy that was given, else the cluster's own unless there is a launch type.

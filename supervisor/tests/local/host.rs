@@ -9,7 +9,7 @@ use coracle_balancer::{Balancer, BalancerConfig};
 use coracle_runtime::{Runtime, RuntimeConfig};
 use coracle_supervisor::driver::local::{LocalDriver, LocalDriverConfig};
 use coracle_supervisor::model::tags::Tag;
-use coracle_supervisor::model::task::{LastStatus, Task};
+use coracle_supervisor::model::task::{DesiredStatus, LastStatus, Task};
 use coracle_supervisor::operations::*;
 use coracle_supervisor::store::memory::MemoryStore;
 use coracle_supervisor::{OperationError, Supervisor, SupervisorConfig};
@@ -106,6 +106,16 @@ impl Host {
     pub(crate) async fn running(&self, service: &str) -> Vec<String> {
         let request =
             ListTasksRequest { service_name: Some(service.to_owned()), ..ListTasksRequest::default() };
+        self.supervisor.list_tasks(request).await.unwrap().task_arns
+    }
+
+    /// Tasks of a service that are over.
+    pub(crate) async fn ended(&self, service: &str) -> Vec<String> {
+        let request = ListTasksRequest {
+            service_name: Some(service.to_owned()),
+            desired_status: Some(DesiredStatus::Stopped),
+            ..ListTasksRequest::default()
+        };
         self.supervisor.list_tasks(request).await.unwrap().task_arns
     }
 

@@ -1,6 +1,8 @@
 //! Tasks of real guests in the real runtime, behind the real balancer.
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod chaos;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod crashes;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod execute;

@@ -10,6 +10,8 @@ mod environment;
 
 mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod host_ports;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod metadata;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

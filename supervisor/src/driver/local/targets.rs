@@ -16,6 +16,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::{Request, Response};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 
 use super::in_words;
 use crate::driver::{PublishError, Routing, TargetGroup};
@@ -24,6 +25,10 @@ use crate::model::task::TargetHealth;
 
 /// Longest wait of a request for the first task: what loads its image for the first time may have to compile it.
 const FIRST_TASK_WITHIN: Duration = Duration::from_secs(30);
+/// Looking at a group's targets may take a fifth of a thread.
+const PAUSE_PER_LOOK: u32 = 4;
+/// The timer's own resolution: shorter pauses are not worth their delay.
+const WORTH_A_PAUSE: Duration = Duration::from_millis(1);
 
 /// The published services of this process.
 #[derive(Debug)]
@@ -210,12 +215,25 @@ async fn tell(
     let mut changes = group.changes();
     // Changes that come while all targets are looked at are one more look, not one each.
     while changes.changed().await.is_ok() {
-        let targets = group.targets();
-        let healths = healths.lock().unwrap_or_else(PoisonError::into_inner);
-        for target in &targets {
-            if let Some(health) = healths.get(&target.id) {
-                note(health, target);
-            }
+        let began = Instant::now();
+        note_all(&group, &healths);
+        // Each of thousands of targets that start together is a change, and a look at all of them. A small group never waits here.
+        let pause = began.elapsed() * PAUSE_PER_LOOK;
+        if pause >= WORTH_A_PAUSE {
+            sleep(pause).await;
+        }
+    }
+}
+
+fn note_all(
+    group: &coracle_balancer::TargetGroup,
+    healths: &Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>,
+) {
+    let targets = group.targets();
+    let healths = healths.lock().unwrap_or_else(PoisonError::into_inner);
+    for target in &targets {
+        if let Some(health) = healths.get(&target.id) {
+            note(health, target);
         }
     }
 }
