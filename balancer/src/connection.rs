@@ -25,14 +25,12 @@ use crate::headers::Forwarded;
 use crate::limits::Connected;
 use crate::listener::Shared;
 use crate::proxy::{self, AnswerBody, Client, Protocol};
-use crate::{BoxError, layer4, proxy_protocol};
+use crate::{BoxError, coalesce, layer4, proxy_protocol};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// ALB: "entire header: 64 K".
 const MAX_HEADER_BLOCK: usize = 64 * 1024;
-/// A head and a body of no more than this together leave in one buffer.
-const COALESCED: usize = 1024;
 /// ALB allows 128 as well.
 const MAX_STREAMS: u32 = 128;
 
@@ -345,19 +343,7 @@ impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let written = if length > COALESCED {
-            this.io.poll_write_vectored(cx, bufs)
-        } else {
-            // What a writev costs more than a send is more than a copy of so little.
-            let mut whole = [0; COALESCED];
-            let mut end = 0;
-            for buf in bufs {
-                whole[end..end + buf.len()].copy_from_slice(buf);
-                end += buf.len();
-            }
-            this.io.poll_write(cx, &whole[..end])
-        };
+        let written = coalesce::poll_write(this.io, cx, bufs);
         unless_stalled(written, this.stalled, *this.patience, cx)
     }
 }

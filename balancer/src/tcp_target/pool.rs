@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
 
 use super::TcpTargetConfig;
+use crate::coalesce::Coalesced;
 use crate::{Body, BoxError, tls};
 
 /// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
@@ -103,7 +104,7 @@ async fn handshake<I>(stream: I) -> Result<SendRequest<Body>, BoxError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(Coalesced::new(TokioIo::new(stream))).await?;
     // Ends when `sender` and the body of its answer are dropped, or the target closes.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
