@@ -24,6 +24,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{Domain, Socket, Type};
 
+/// What the binary allocates with, or figures would be of another program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TEXT: &str = "hello, world";
 
 struct Hello;

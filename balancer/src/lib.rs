@@ -22,6 +22,7 @@
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `drain` | a message's body; telling tasks to finish |
 //! | `coracle_stripe` | state that each thread has to itself |
+//! | `coalesce` | small messages leave in one buffer |
 //! | `turns`, `cookies`, `config_error` | weighted turns; stickiness; the one form of error for what is configured |
 //!
 //! On its way a request takes no lock and writes, but for the turn of the round robin, to no cache line that another core
@@ -73,6 +74,7 @@ mod answer;
 mod attached;
 mod balancer;
 mod body;
+mod coalesce;
 mod config_error;
 mod connection;
 mod cookies;

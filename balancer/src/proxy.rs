@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use crate::access_log::{Came, Pending};
 use crate::attached::Attached;
 use crate::balancer::Timeouts;
+use crate::connection::Exchange;
 use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
@@ -290,7 +291,7 @@ pub(crate) fn pass_on(
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| AnswerBody { body, claim: Some(claim), attached: None })
+    response.map(|body| AnswerBody { body, claim: Some(claim), attached: None, exchange: None })
 }
 
 pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
@@ -302,11 +303,13 @@ pub(crate) struct AnswerBody {
     body: Body,
     claim: Option<InFlight>,
     attached: Option<Box<Attached>>,
+    /// On connections that want to know when they are between two requests.
+    pub(crate) exchange: Option<Exchange>,
 }
 
 impl AnswerBody {
     pub(crate) fn own(body: Body) -> Self {
-        Self { body, claim: None, attached: None }
+        Self { body, claim: None, attached: None, exchange: None }
     }
 }
 

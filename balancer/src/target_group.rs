@@ -280,17 +280,20 @@ impl TargetGroup {
             .find_map(|index| usable.enter(index))
     }
 
-    /// Takes in the outcome of one health check of the target with this key.
-    pub(crate) fn observe(&self, key: u64, outcome: Outcome) {
+    /// Takes in the outcome of one health check of the target with this key, and tells the state that follows. `None`: the
+    /// target is gone.
+    pub(crate) fn observe(&self, key: u64, outcome: Outcome) -> Option<TargetState> {
         let mut members = self.members();
-        let Some(changed) = members.observe(key, outcome) else { return };
-        if let Some((id, state)) = changed.state {
-            tracing::info!(group = self.name, target = %id, %state, %outcome, "target changed state");
-            if state.is_usable() {
-                self.begin_ramp(&mut members, key);
+        if let Some(changed) = members.observe(key, outcome) {
+            if let Some((id, state)) = changed.state {
+                tracing::info!(group = self.name, target = %id, %state, %outcome, "target changed state");
+                if state.is_usable() {
+                    self.begin_ramp(&mut members, key);
+                }
             }
+            self.publish(&members);
         }
-        self.publish(&members);
+        members.by_key(key).map(|member| member.health.state())
     }
 
     fn begin_ramp(&self, members: &mut Members, key: u64) {

@@ -2,11 +2,15 @@
 
 mod body;
 mod http2;
+mod patience;
 mod pool;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,14 +19,15 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
 
 use crate::stripe::Striped;
 use crate::{Body, ConfigError, Target, TargetError};
 pub(crate) use body::UpstreamBody;
 use body::{Held, LimitedBody, Progress, WatchedBody};
 use http2::Multiplexed;
-use pool::{Pool, Taken};
+use patience::Patience;
+use pool::{Connection, Pool, Taken};
 
 /// ELBv2's `ProtocolVersion` of a target group: what its targets speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,7 +166,8 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
             Ok(response) => return Ok(response),
         },
     };
-    let connection = match pool.connect().await {
+    // In a box: else each exchange would be as large as one that opens a connection.
+    let connection = match Box::pin(pool.connect()).await {
         Ok(connection) => connection,
         Err(pool::ConnectError::Timeout) => return Err(TargetError::ConnectTimeout),
         Err(pool::ConnectError::Refused(source)) => {
@@ -181,7 +187,7 @@ async fn within(
     timeout: Duration,
     answer: BoxFuture<'static, Result<Response<Body>, TargetError>>,
 ) -> Result<Response<Body>, TargetError> {
-    let deadline = tokio::time::Instant::now() + timeout;
+    let deadline = Instant::now() + timeout;
     let response =
         tokio::time::timeout_at(deadline, answer).await.map_err(|_elapsed| TargetError::Timeout)??;
     // A body that has ended already needs no end set to it.
@@ -209,16 +215,17 @@ enum SendError {
 
 async fn send(
     pool: &Arc<Pool>,
-    mut connection: SendRequest<Body>,
+    mut connection: Connection,
     request: Request<Body>,
     progress: Option<&Progress>,
 ) -> Result<Response<Body>, SendError> {
-    let idle_timeout = pool.config.idle_timeout;
-    let response = answered(connection.try_send_request(request), idle_timeout, progress).await?;
+    let Connection { sender, patience } = &mut connection;
+    let response = answered(sender.try_send_request(request), patience, progress).await?;
     // The connection is not HTTP's any more: it goes to whoever asks for it, never back to the pool.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(|_empty| Body::empty()));
     }
+    let idle_timeout = pool.config.idle_timeout;
     let taken = Held::Pooled(Taken::new(connection, Arc::clone(pool)));
     Ok(response.map(|body| Body::upstream(UpstreamBody::new(body, taken, idle_timeout))))
 }
@@ -226,24 +233,25 @@ async fn send(
 /// Waits for an answer as long as something moves.
 async fn answered(
     answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
-    idle_timeout: Duration,
+    patience: &mut Patience,
     progress: Option<&Progress>,
 ) -> Result<Response<Incoming>, SendError> {
-    tokio::pin!(answer);
-    let idle = tokio::time::sleep(idle_timeout);
-    tokio::pin!(idle);
-    let response = loop {
-        tokio::select! {
-            biased;
-            response = &mut answer => break response,
-            () = &mut idle => {
-                // While the client's upload moves, the connection is not idle.
-                if !progress.is_some_and(Progress::moved) {
-                    return Err(SendError::Target(Box::new(TargetError::Timeout)));
-                }
-                idle.as_mut().reset(tokio::time::Instant::now() + idle_timeout);
+    let mut answer = pin!(answer);
+    let response = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
             }
+            ready!(patience.poll_lost(cx));
+            // While the client's upload moves, the connection is not idle.
+            if !progress.is_some_and(Progress::moved) {
+                return Poll::Ready(None);
+            }
+            patience.begin(Instant::now());
         }
+    });
+    let Some(response) = response.await else {
+        return Err(SendError::Target(Box::new(TargetError::Timeout)));
     };
     response.map_err(|mut error| match error.take_message() {
         Some(request) => SendError::Unsent(Box::new(request), error.into_error()),

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
+use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -156,16 +157,14 @@ impl This {
 
     /// Serves a connection, already counted, in a task of its own.
     fn serve(&self, stream: TcpStream, peer: SocketAddr, listener: Arc<Shared>, token: TaskTrackerToken) {
-        let this = self.clone();
-        tokio::spawn(async move {
-            let _counted = Counted { this: &this };
-            // The end of an answer must not wait for the acknowledgement of its beginning.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-            connection::serve(stream, peer, listener, this.timeouts).await;
-            drop(token);
-        });
+        // The end of an answer must not wait for the acknowledgement of its beginning.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let counted = Counted { workers: Arc::clone(&self.workers), index: self.index };
+        // Not a block that awaits it, which would have room for it twice.
+        let serving = connection::serve(stream, peer, listener, self.timeouts);
+        tokio::spawn(serving.map(move |()| drop((counted, token))));
     }
 
     fn me(&self) -> &Worker {
@@ -174,13 +173,14 @@ impl This {
 }
 
 /// A connection that counts, until it is dropped.
-struct Counted<'a> {
-    this: &'a This,
+struct Counted {
+    workers: Workers,
+    index: usize,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.this.me().connections.fetch_sub(1, Ordering::Relaxed);
+        self.workers[self.index].connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

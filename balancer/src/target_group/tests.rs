@@ -70,7 +70,7 @@ fn apply(group: &TargetGroup, event: &Event) {
     let outcomes = |id: &u8, outcome, times| {
         let key = group.members().active(&id.to_string().into()).map(|member| member.entry.core.key);
         for _ in 0..times {
-            key.into_iter().for_each(|key| group.observe(key, outcome));
+            let _state = key.and_then(|key| group.observe(key, outcome));
         }
     };
     match event {

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time;
 
 use super::body::{Held, Progress, UpstreamBody};
+use super::patience::Patience;
 use super::{SendError, TcpTargetConfig, answered};
 use crate::{Body, BoxError, TargetError, tls};
 
@@ -167,7 +168,8 @@ pub(super) async fn exchange(
             }
         };
         let idle = pool.config.idle_timeout;
-        match answered(sender.try_send_request(request), idle, progress.as_ref()).await {
+        let mut patience = Patience::new(idle);
+        match answered(sender.try_send_request(request), &mut patience, progress.as_ref()).await {
             Ok(response) => {
                 return Ok(
                     response.map(|body| Body::upstream(UpstreamBody::new(body, Held::Stream(stream), idle)))

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::{self, Instant};
 
 use super::TcpTargetConfig;
+use super::patience::Patience;
+use crate::coalesce::Coalesced;
 use crate::{Body, BoxError, tls};
 
 /// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
@@ -26,9 +28,16 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    connections: Vec<(SendRequest<Body>, Instant)>,
+    connections: Vec<(Connection, Instant)>,
     /// A task is there that drops connections when they get too old.
     swept: bool,
+}
+
+/// A connection to a target, without its socket, which a task of its own drives.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Body>,
+    pub(super) patience: Patience,
 }
 
 pub(super) enum ConnectError {
@@ -42,25 +51,28 @@ impl Pool {
     }
 
     /// A connection that was open when last looked at.
-    pub(super) fn take(&self) -> Option<SendRequest<Body>> {
+    pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.try_lock().ok()?;
-        while let Some((connection, since)) = idle.connections.pop() {
-            if since.elapsed() >= self.config.keep_alive {
+        let now = Instant::now();
+        while let Some((mut connection, since)) = idle.connections.pop() {
+            if now.duration_since(since) >= self.config.keep_alive {
                 // All others are older.
                 idle.connections.clear();
                 return None;
             }
-            if connection.is_ready() {
+            if connection.sender.is_ready() {
+                connection.patience.begin(now);
                 return Some(connection);
             }
         }
         None
     }
 
-    pub(super) async fn connect(&self) -> Result<SendRequest<Body>, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         let refused = |error: BoxError| ConnectError::Refused(error);
         let opened = time::timeout(self.config.connect_timeout, self.open());
-        opened.await.map_err(|_elapsed| ConnectError::Timeout)?.map_err(refused)
+        let sender = opened.await.map_err(|_elapsed| ConnectError::Timeout)?.map_err(refused)?;
+        Ok(Connection { sender, patience: Patience::new(self.config.idle_timeout) })
     }
 
     async fn open(&self) -> Result<SendRequest<Body>, BoxError> {
@@ -74,8 +86,8 @@ impl Pool {
         }
     }
 
-    fn put(self: &Arc<Self>, connection: SendRequest<Body>) {
-        if !connection.is_ready() {
+    fn put(self: &Arc<Self>, connection: Connection) {
+        if !connection.sender.is_ready() {
             return;
         }
         let Ok(mut idle) = self.idle.try_lock() else { return };
@@ -93,7 +105,7 @@ impl Pool {
         let Ok(mut idle) = self.idle.try_lock() else { return true };
         let keep_alive = self.config.keep_alive;
         idle.connections
-            .retain(|(connection, since)| !connection.is_closed() && since.elapsed() < keep_alive);
+            .retain(|(connection, since)| !connection.sender.is_closed() && since.elapsed() < keep_alive);
         idle.swept = !idle.connections.is_empty();
         idle.swept
     }
@@ -103,7 +115,7 @@ async fn handshake<I>(stream: I) -> Result<SendRequest<Body>, BoxError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(Coalesced::new(TokioIo::new(stream))).await?;
     // Ends when `sender` and the body of its answer are dropped, or the target closes.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -127,12 +139,12 @@ async fn sweep(pool: Weak<Pool>, config: TcpTargetConfig) {
 /// A connection in use. Given back when its answer has been read to the end, closed when it is dropped before.
 #[derive(Debug)]
 pub(super) struct Taken {
-    connection: SendRequest<Body>,
+    connection: Connection,
     pool: Arc<Pool>,
 }
 
 impl Taken {
-    pub(super) fn new(connection: SendRequest<Body>, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(connection: Connection, pool: Arc<Pool>) -> Self {
         Self { connection, pool }
     }
 

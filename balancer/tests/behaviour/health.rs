@@ -96,6 +96,42 @@ async fn a_target_in_process_is_called_and_judged_as_elb_does() {
     assert_eq!(calls.load(Ordering::Relaxed), before, "no checks after deregistration");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_target_that_starts_late_gets_traffic_soon_after_and_not_an_interval_later() {
+    for late in [50, 900, 7000] {
+        let (status, calls) = (Arc::new(AtomicU16::new(503)), Arc::new(AtomicUsize::new(0)));
+        let group = checked(HealthCheckConfig { path: "/up".to_owned(), ..HealthCheckConfig::default() });
+        let start = Instant::now();
+        group.register("task", answering(&status, &calls), RegisterOptions::default());
+        tokio::time::sleep(Duration::from_millis(late)).await;
+        assert_eq!(group.targets()[0].reason, Some("Elb.InitialHealthChecking"));
+        status.store(200, Ordering::Relaxed);
+        becomes(&group, TargetState::Healthy).await;
+        let took = start.elapsed().as_millis();
+        assert!(took <= u128::from(2 * late + 100), "ready after {late} ms, found healthy after {took} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probes_of_a_new_target_in_between_cannot_make_it_unhealthy() {
+    // The target that hangs is given up at the interval's end, and not a timeout later.
+    for status in [503, 0] {
+        let (status, calls) = (Arc::new(AtomicU16::new(status)), Arc::new(AtomicUsize::new(0)));
+        let group = checked(HealthCheckConfig { path: "/up".to_owned(), ..HealthCheckConfig::default() });
+        let start = Instant::now();
+        group.register("task", answering(&status, &calls), RegisterOptions::default());
+        becomes(&group, TargetState::Unhealthy).await;
+        let timeout = if status.load(Ordering::Relaxed) == 0 { 5.0 } else { 0.0 };
+        let elapsed = start.elapsed().as_secs_f64() - timeout;
+        assert!((27.0..=33.0).contains(&elapsed), "two failures, 30 s apart, and not {elapsed} s");
+        let before = calls.load(Ordering::Relaxed);
+        assert!((4..=11).contains(&before), "{before} probes: the pauses grow");
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let more = calls.load(Ordering::Relaxed) - before;
+        assert!((9..=11).contains(&more), "{more} probes in ten intervals: it is not new any more");
+    }
+}
+
 #[tokio::test]
 async fn unhealthy_targets_get_nothing_until_all_are() {
     let sick = || {

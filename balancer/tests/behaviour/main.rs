@@ -13,6 +13,7 @@ mod http2_targets;
 mod insight;
 mod layer4;
 mod limits;
+mod parking;
 mod protocols;
 mod retries;
 mod routing;
