@@ -11,8 +11,8 @@ from load import Paced
 CALM_RPS, RUSH_RPS = 100, 2000
 CALM, GROWTH, RUSH, AFTER = 35, 10, 20, 75
 MOST = 40
-# A task that is given this much of a core takes some hundred requests a second: one alone would drown.
-CPU_UNITS = 32
+# The least that a task may have: an eighth of a core.
+CPU_UNITS = 128
 RECOVERY = 5
 
 
