@@ -81,17 +81,15 @@ impl SecretKey {
         let random = SystemRandom::new();
         let mut bytes = [0; KEY_LENGTH];
         random.fill(&mut bytes).map_err(|_| SecretKeyError::Random)?;
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(path)?;
-        file.write_all(&bytes)?;
+        // Written whole beside its place and linked there: whoever finds a key finds all of it, and a second one never takes the first one's place.
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+        let directory = directory.unwrap_or_else(|| Path::new("."));
+        let draft = directory.join(format!(".key-{}", std::process::id()));
+        let linked = write_private(&draft, &bytes).and_then(|()| std::fs::hard_link(&draft, path));
+        std::fs::remove_file(&draft).ok();
+        linked?;
         // Before anything is sealed with it: a key that a power cut took would take all values with it.
-        file.sync_all()?;
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-            File::open(directory)?.sync_all()?;
-        }
+        File::open(directory)?.sync_all()?;
         Self::of(&bytes, random)
     }
 
@@ -127,6 +125,17 @@ impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SecretKey(..)")
     }
+}
+
+/// A file that only its owner may read, on the disk when this returns.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -169,6 +178,12 @@ mod tests {
         let sealed = SecretKey::open(&path).unwrap().seal("a", &SecretValue::new("v")).unwrap();
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (32, 0o600));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no draft is left");
+        // Who comes second, having seen no key, does not take the first one's place.
+        let second = SecretKey::create(&path);
+        assert!(
+            matches!(&second, Err(SecretKeyError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists)
+        );
         let again = SecretKey::open(&path).unwrap();
         assert_eq!(again.open_value("a", &sealed), Ok(SecretValue::new("v")));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
