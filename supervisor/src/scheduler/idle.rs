@@ -13,6 +13,8 @@ use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
 
 /// Looks during an idle time: a service goes to sleep at most a quarter of it late.
 const LOOKS: u32 = 4;
+/// And no more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether a service that scales to zero has tasks now.
 #[derive(Debug, Default)]
@@ -21,17 +23,23 @@ pub(super) enum Idle {
     #[default]
     Unknown,
     /// It has its tasks.
-    Awake {
-        /// That they have been given until now.
-        requests: u64,
-        /// Since when there has been none.
-        since: Instant,
-    },
+    Awake(Awake),
     /// It has none.
     Asleep {
         /// What waits for a request.
         watch: Option<Watch>,
     },
+}
+
+/// Since when a service with tasks has had no request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awake {
+    /// Those its tasks have been given until the last look.
+    requests: u64,
+    /// No later than the last of them.
+    since: Instant,
+    /// The next look. One at a time: everything else that happens to a service must not make more of them.
+    next: Instant,
 }
 
 /// Waits for a request to a service that sleeps, until it is dropped.
@@ -69,14 +77,14 @@ impl Idle {
 
     /// A request waits.
     pub(super) fn wake(&mut self, now: Instant) {
-        *self = Self::Awake { requests: 0, since: now };
+        *self = Self::Awake(Awake::new(now));
     }
 
     /// Looks whether it goes to sleep or has to wake; when to look again, if it must be looked at.
     pub(super) fn look(
         &mut self,
         record: &ServiceRecord,
-        activity: Activity,
+        activity: impl FnOnce() -> Activity,
         now: Instant,
     ) -> Option<Instant> {
         let scales = record.publication.as_ref().and_then(|publication| publication.scale_to_zero);
@@ -85,26 +93,80 @@ impl Idle {
             && record.primary().rollout_state == RolloutState::Completed;
         let Some(after) = scales.filter(|_| whole) else {
             // A deployment has to prove itself, and a service without this tag never sleeps.
-            *self = Self::Awake { requests: activity.requests, since: now };
+            *self = Self::Awake(Awake::new(now));
             return None;
         };
-        match self {
-            Self::Unknown => {
-                *self = Self::Asleep { watch: None };
-                None
-            }
-            Self::Asleep { .. } => None,
-            Self::Awake { requests, since } => {
-                if activity.in_flight > 0 || activity.requests != *requests {
-                    (*requests, *since) = (activity.requests, now);
-                }
-                if now.duration_since(*since) >= after {
-                    *self = Self::Asleep { watch: None };
-                    return None;
-                }
-                let pause = (after / LOOKS).max(Duration::from_millis(10));
-                Some((now + pause).min(*since + after))
-            }
+        let next = match self {
+            Self::Asleep { .. } => return None,
+            Self::Unknown => None,
+            Self::Awake(awake) => awake.look(after, activity, now),
+        };
+        if next.is_none() {
+            *self = Self::Asleep { watch: None };
         }
+        next
+    }
+}
+
+impl Awake {
+    fn new(now: Instant) -> Self {
+        Self { requests: 0, since: now, next: now }
+    }
+
+    /// The next look, or none after so long without a request.
+    fn look(
+        &mut self,
+        after: Duration,
+        activity: impl FnOnce() -> Activity,
+        now: Instant,
+    ) -> Option<Instant> {
+        if now < self.next {
+            return Some(self.next);
+        }
+        let activity = activity();
+        if activity.in_flight > 0 || activity.requests != self.requests {
+            (self.requests, self.since) = (activity.requests, now);
+        }
+        let ends = self.since + after;
+        if ends <= now {
+            return None;
+        }
+        self.next = (now + (after / LOOKS).max(SHORTEST_PAUSE)).min(ends);
+        Some(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_secs(60);
+
+    fn usage(requests: u64, in_flight: u64) -> Activity {
+        Activity::of(std::iter::once(Usage { requests, in_flight, ..Usage::default() }))
+    }
+
+    #[test]
+    fn between_two_looks_nothing_is_read_and_no_further_look_is_asked_for() {
+        let start = Instant::now();
+        let mut awake = Awake::new(start);
+        let next = awake.look(AFTER, || usage(0, 0), start).expect("it is awake");
+        assert_eq!(next, start + AFTER / 4);
+        for seconds in 1..15 {
+            let at = start + Duration::from_secs(seconds);
+            assert_eq!(awake.look(AFTER, || panic!("read at {seconds} s"), at), Some(next));
+        }
+    }
+
+    #[test]
+    fn requests_in_flight_and_new_ones_keep_a_service_awake() {
+        let start = Instant::now();
+        let mut awake = Awake::new(start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (seconds, seen) in [(0, usage(0, 0)), (50, usage(1, 1)), (105, usage(1, 1)), (160, usage(2, 0))] {
+            assert!(awake.look(AFTER, || seen, at(seconds)).is_some(), "{seconds} s");
+        }
+        assert_eq!(awake.look(AFTER, || usage(2, 0), at(219)), Some(at(220)));
+        assert_eq!(awake.look(AFTER, || usage(2, 0), at(220)), None);
     }
 }

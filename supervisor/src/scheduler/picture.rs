@@ -74,12 +74,13 @@ impl ServicePicture {
         let (now, clock) = (Instant::now(), shared.now());
         let Some(record) = &self.record else { return Intent::default() };
         let usage = |id| shared.sessions.sandbox(id).map(|sandbox| sandbox.usage());
-        let scales =
-            record.publication.as_ref().is_some_and(|publication| publication.scale_to_zero.is_some());
-        let ids = self.tasks.keys().filter(|_| scales);
-        let look = self.idle.look(record, Activity::of(ids.filter_map(usage)), now);
+        let tasks = &self.tasks;
+        let activity = || Activity::of(tasks.keys().filter_map(usage));
+        let look = self.idle.look(record, activity, now);
         let desired = if self.idle.is_asleep() { 0 } else { record.desired_count };
-        self.throttles.retain(|id, _| record.deployments.iter().any(|deployment| deployment.id == *id));
+        let is_known = |id: &String| record.deployments.iter().any(|deployment| deployment.id == *id);
+        self.throttles.retain(|id, _| is_known(id));
+        self.failed_tasks.retain(|id, _| is_known(id));
         let census = census(&mut self.tasks, record, now, clock);
         if census.newly_proved && record.deployment_configuration.resets_failures() {
             let failed = self.failed_tasks.get_mut(&record.primary().id);
