@@ -10,7 +10,6 @@ use super::{BACKGROUND_RETRY, Done, MAX_INACTIVE, Scheduler, ending, hook};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
 use crate::model::deployment::{BreakerTrip, Ending, GivenUp, HookStatus, RolloutState, Sight, Step};
-use crate::model::publication::Publication;
 use crate::model::service::{ServiceRecord, ServiceStatus};
 use crate::records::ServiceKey;
 use crate::supervisor::Shared;
@@ -28,8 +27,10 @@ pub(super) fn decide(
     let Some(current) = running.filter(|_| in_progress && record.status == ServiceStatus::Active) else {
         return;
     };
-    // A rollback goes to what was good before: giving that up, too, would leave nothing.
-    let breaker = record.deployment_configuration.breaker().filter(|_| current.rollback.is_none());
+    // A rollback goes to what was good before, and once the old tasks leave there is no way back: giving these up would leave nothing.
+    let in_place = current.progress.is_none();
+    let has_way_back = current.rollback.is_none() && (in_place || record.side_by_side().is_some());
+    let breaker = record.deployment_configuration.breaker().filter(|_| has_way_back);
     if let Some(breaker) = breaker {
         let threshold = breaker.threshold(record.desired_count);
         if failures >= threshold {
@@ -184,8 +185,7 @@ impl Change {
 
 /// Sends a service's requests where its record says.
 pub(crate) fn route(shared: &Shared, key: &ServiceKey, record: &ServiceRecord) {
-    let publication: Option<&Publication> = record.publication.as_ref();
-    if let Some(publication) = publication {
+    if let Some(publication) = &record.publication {
         shared.ingress.route(key, publication, record.traffic);
     }
 }

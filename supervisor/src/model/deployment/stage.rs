@@ -185,7 +185,7 @@ impl ServiceRecord {
         true
     }
 
-    fn enter(&mut self, stage: LifecycleStage, step: usize, now: Timestamp) {
+    pub(super) fn enter(&mut self, stage: LifecycleStage, step: usize, now: Timestamp) {
         let shifts = match self.course() {
             Course::SideBySide(shifts) => shifts,
             Course::InPlace => Vec::new(),
@@ -236,9 +236,8 @@ impl ServiceRecord {
 }
 
 impl Progress {
-    /// At the first stage.
-    pub(crate) fn begin(now: Timestamp) -> Self {
-        // Hooks of the first stage are those of ECS's that run "with more than 1 service revision in an ACTIVE state"; there is then one to reconcile.
+    /// At the first stage, before any hook.
+    pub(super) fn begin(now: Timestamp) -> Self {
         Self { stage: LifecycleStage::ReconcileService, since: now, step: 0, hooks: Vec::new() }
     }
 

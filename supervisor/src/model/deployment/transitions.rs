@@ -5,7 +5,7 @@ use super::record::{
     BreakerTrip, DeploymentRecord, RollbackRecord, RolloutState, ServiceDeploymentRecord,
     ServiceDeploymentStatus, ServiceRevision, SourceRevision,
 };
-use super::stage::Progress;
+use super::stage::{LifecycleStage, Progress};
 use super::strategy::Course;
 use super::{DeploymentConfiguration, Slot};
 use crate::clock::Timestamp;
@@ -98,6 +98,10 @@ impl ServiceRecord {
         let slot = if side_by_side { serving.other() } else { serving };
         self.service_deployment.progress = side_by_side.then(|| Progress::begin(now));
         self.deployments.insert(0, self.service_deployment.as_deployment(slot));
+        // ECS: the stage's hooks run with "more than 1 service revision in an ACTIVE state".
+        if side_by_side && self.service_deployment.sources.len() > 1 {
+            self.enter(LifecycleStage::ReconcileService, 0, now);
+        }
     }
 
     /// The deployment that keeps the production traffic while another is on its way beside it.

@@ -227,6 +227,49 @@ async fn a_newer_deployment_takes_the_place_of_one_that_is_half_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hooks_of_reconciling_run_when_there_is_more_than_one_revision_to_reconcile() {
+    let world = World::new().await;
+    world.deployed(pause_at("BLUE_GREEN", &["RECONCILE_SERVICE"]), TAGS).await;
+    let first = world.roll_out("better.wasm").await;
+    world.until_stage(&first, LifecycleStage::BakeTime).await;
+    let second = world.roll_out("best.wasm").await;
+    let hook = world.until_paused(&second).await;
+    assert_eq!(
+        world.service_deployment(&second).await.lifecycle_stage,
+        Some(LifecycleStage::ReconcileService)
+    );
+    world.go_on(&second, &hook, HookAction::Continue).await;
+    world.until_steady("web").await;
+    assert_eq!(world.service_deployment(&second).await.status, ServiceDeploymentStatus::Successful);
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_old_tasks_leave_a_deployment_is_not_given_up() {
+    let world = World::new().await;
+    let breaker = json!({"enable": true, "rollback": true});
+    world.deployed(json!({"strategy": "BLUE_GREEN", "deploymentCircuitBreaker": breaker}), TAGS).await;
+    let arn = world.roll_out("better.wasm").await;
+    world.until_stage(&arn, LifecycleStage::BakeTime).await;
+    // What stops, stops slowly, so that the clean-up lasts.
+    world.driver.set_faults(|faults| faults.latency = Duration::from_secs(200));
+    world.until_stage(&arn, LifecycleStage::CleanUp).await;
+    world.driver.set_faults(|faults| {
+        faults.missing_images.insert("better.wasm".to_owned());
+    });
+    let green = world.running("web").await;
+    for task in green {
+        world.driver.exit(&world.task_id(&task), "app", ContainerExit { code: Some(1), reason: None });
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.service("web").await.deployments[0].failed_tasks >= 3);
+    assert_eq!(world.service_deployment(&arn).await.status, ServiceDeploymentStatus::InProgress);
+    world.driver.set_faults(|faults| *faults = coracle_supervisor::testing::Faults::default());
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    world.until_steady("web").await;
+    assert_eq!(world.service_deployment(&arn).await.status, ServiceDeploymentStatus::Successful);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_crash_a_deployment_goes_on_where_it_was() {
     let stages = [
         ("PRE_SCALE_UP", all_to("web")),
