@@ -40,7 +40,7 @@ pub(crate) use service::{
     ServiceWait, StrategyChoice,
 };
 pub(crate) use stats::StatsArgs;
-pub(crate) use task::{TaskCommand, TaskCrashes, TaskProtect, TaskRun};
+pub(crate) use task::{OverrideArgs, TaskCommand, TaskCrashes, TaskProtect, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
 pub(crate) use usage::UsageArgs;

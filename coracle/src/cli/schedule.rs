@@ -35,8 +35,7 @@ pub(crate) async fn main(command: ScheduleCommand) -> Result<(), Failure> {
 
 async fn create(args: ScheduleCreate) -> Result<(), Failure> {
     let client = Client::new(&args.cluster.api);
-    let overrides =
-        task::overrides(&client, &args.task_definition, &args.environment, &args.arguments).await?;
+    let overrides = task::overrides(&client, &args.task_definition, &args.overrides).await?;
     let mut target = json!({
         "Arn": args.cluster.cluster,
         "EcsParameters": {

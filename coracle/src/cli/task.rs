@@ -7,7 +7,7 @@ use coracle_supervisor::model::task::Task;
 use serde_json::{Value, json};
 
 use super::{
-    args::{TaskCommand, TaskRun},
+    args::{OverrideArgs, TaskCommand, TaskRun},
     client::Client,
     error::Failure,
     output::{self, Table, name_of, short_id},
@@ -53,9 +53,7 @@ async fn run(args: TaskRun) -> Result<(), Failure> {
         "startedBy": "coracle",
         "enableExecuteCommand": true,
     });
-    if let Some(overrides) =
-        overrides(&client, &args.task_definition, &args.environment, &args.arguments).await?
-    {
+    if let Some(overrides) = overrides(&client, &args.task_definition, &args.overrides).await? {
         input["overrides"] = overrides;
     }
     let mut answer: Value = client.ecs("RunTask", &input).await?;
@@ -75,9 +73,9 @@ async fn run(args: TaskRun) -> Result<(), Failure> {
 pub(super) async fn overrides(
     client: &Client,
     task_definition: &str,
-    environment: &[(String, String)],
-    arguments: &[String],
+    args: &OverrideArgs,
 ) -> Result<Option<Value>, Failure> {
+    let OverrideArgs { environment, arguments } = args;
     if environment.is_empty() && arguments.is_empty() {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use coracle_supervisor::clock::Timestamp;
 
-use super::{ApiArgs, ClusterArgs, values};
+use super::{ApiArgs, ClusterArgs, OverrideArgs, values};
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
@@ -75,13 +75,8 @@ pub(crate) struct ScheduleCreate {
     #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = clap::value_parser!(u32).range(60..=86_400), allow_negative_numbers = true)]
     pub(crate) max_age: u32,
 
-    /// Set an environment variable in the first container
-    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = values::variable)]
-    pub(crate) environment: Vec<(String, String)>,
-
-    /// The first container's arguments, instead of the definition's
-    #[arg(last = true, value_name = "ARGS")]
-    pub(crate) arguments: Vec<String>,
+    #[command(flatten)]
+    pub(crate) overrides: OverrideArgs,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,

@@ -42,6 +42,18 @@ pub(crate) enum TaskCommand {
     Protect(TaskProtect),
 }
 
+/// What is different from the task definition.
+#[derive(Debug, Args)]
+pub(crate) struct OverrideArgs {
+    /// Set an environment variable in the first container
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) environment: Vec<(String, String)>,
+
+    /// The first container's arguments, instead of the definition's
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) arguments: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TaskRun {
     /// What to run: family:revision, a family for its newest revision, or an ARN
@@ -51,13 +63,8 @@ pub(crate) struct TaskRun {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10), allow_negative_numbers = true)]
     pub(crate) count: u32,
 
-    /// Set an environment variable in the first container
-    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = values::variable)]
-    pub(crate) environment: Vec<(String, String)>,
-
-    /// The first container's arguments, instead of the definition's
-    #[arg(last = true, value_name = "ARGS")]
-    pub(crate) arguments: Vec<String>,
+    #[command(flatten)]
+    pub(crate) overrides: OverrideArgs,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
