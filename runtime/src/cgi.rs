@@ -14,9 +14,10 @@ mod output;
 mod variables;
 
 use crate::container::Meters;
-use crate::cpu::YIELD_INTERVAL;
 use crate::crash::with_core_dump;
 use crate::handler::Answer;
+use crate::image::Image;
+use crate::metering::Gauge;
 use crate::state::Template;
 use coracle_runtime_host::limits;
 use coracle_runtime_host::state::ModuleState;
@@ -24,7 +25,7 @@ use http::Request;
 use output::{Ended, Output};
 use std::sync::{Mutex, PoisonError};
 use tokio::io::AsyncRead;
-use wasmtime::{Engine, InstancePre, Store};
+use wasmtime::{InstancePre, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::InputStream;
@@ -56,7 +57,7 @@ impl StdinStream for Input {
 
 /// Runs the module for one request. The answer's head is sent when its header is complete; the future ends with the module.
 pub(crate) async fn answer(
-    engine: &Engine,
+    image: &Image,
     pre: &InstancePre<ModuleState>,
     template: &Template,
     request: Request<WasiBody>,
@@ -67,7 +68,7 @@ pub(crate) async fn answer(
     let input = Input(Mutex::new(HostIncomingBody::new(body).take_stream()));
     let Answer { response, read } = answer;
     let (output, ended) = Output::new(response);
-    let mut store = Metered::new(engine, template, template.cgi_state(&variables, input, output))?;
+    let mut store = Metered::new(image, template, template.cgi_state(&variables, input, output))?;
     let ran = run(&mut store.store, pre).await;
     let ran = ran.map_err(|error| with_core_dump(error, &mut store.store, template.spec().dumps()));
     // Before the store and the writer in it: who reads the body must see that it did not end by itself if this failed.
@@ -92,25 +93,22 @@ async fn run(store: &mut Store<ModuleState>, pre: &InstancePre<ModuleState>) -> 
 /// A store whose fuel is recorded however its guest ends.
 struct Metered<'a> {
     store: Store<ModuleState>,
-    budget: u64,
+    fuel: Gauge,
     meters: &'a Meters,
 }
 
 impl<'a> Metered<'a> {
-    fn new(engine: &Engine, template: &'a Template, state: ModuleState) -> wasmtime::Result<Self> {
-        let mut store = Store::new(engine, state);
+    fn new(image: &Image, template: &'a Template, state: ModuleState) -> wasmtime::Result<Self> {
+        let mut store = Store::new(image.program().engine(), state);
         store.limiter(|state| state.memory());
         limits::limit_module(&mut store);
-        let budget = template.spec().fuel.unwrap_or(u64::MAX);
-        store.set_fuel(budget)?;
-        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
-        Ok(Self { store, budget, meters: template.meters() })
+        let fuel = image.metering().prepare(&mut store, template.spec().fuel)?;
+        Ok(Self { store, fuel, meters: template.meters() })
     }
 }
 
 impl Drop for Metered<'_> {
     fn drop(&mut self) {
-        let left = self.store.get_fuel().unwrap_or(self.budget);
-        self.meters.fuel.add(self.budget.saturating_sub(left));
+        self.meters.fuel.add(self.fuel.used(&self.store));
     }
 }

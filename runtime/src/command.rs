@@ -3,11 +3,11 @@
 mod progress;
 
 use crate::container::{ContainerSpec, Life, Meters, StartError};
-use crate::cpu::YIELD_INTERVAL;
 use crate::crash::with_core_dump;
 use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::image::{Image, Program};
+use crate::metering::{Gauge, Metering};
 use crate::state::Template;
 use coracle_runtime_host::limits;
 use coracle_runtime_host::network::Network;
@@ -15,10 +15,11 @@ use coracle_runtime_host::state::{ComponentState, ModuleState};
 use futures_util::FutureExt;
 use progress::Progress;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 
 /// A running command.
 #[derive(Debug)]
@@ -40,9 +41,9 @@ impl Command {
         let (ends_by_itself, network) = (spec.ends_by_itself, spec.network.clone());
         let template = Template::new(spec, meters.clone())?;
         let stopping = template.stopping().clone();
-        let (engine, image, ending) = (image.program().engine().clone(), image.clone(), life.clone());
+        let (image, ending) = (image.clone(), life.clone());
         let task = runtime.executor.spawn(meters.cpu.clone(), async move {
-            let run = run(&engine, &image, &template);
+            let run = run(&image, &template);
             // Cancelled by dropping: between two polls a guest is always at a point where it can be dropped.
             let exit = tokio::select! {
                 biased;
@@ -80,18 +81,23 @@ impl Command {
     }
 }
 
-async fn run(engine: &Engine, image: &Image, template: &Template) -> Exit {
+async fn run(image: &Image, template: &Template) -> Exit {
     let progress = Progress::default();
     let guest = async {
         match image.program() {
-            Program::CommandP1(pre) => run_module(engine, pre, template, &progress).await,
-            Program::CommandP2(pre) => run_p2(engine, pre, template, &progress).await,
-            Program::CommandP3(pre) => run_p3(engine, pre, template, &progress).await,
+            Program::CommandP1(pre) => run_module(image, pre, template, &progress).await,
+            Program::CommandP2(pre) => run_p2(image, pre, template, &progress).await,
+            Program::CommandP3(pre) => run_p3(image, pre, template, &progress).await,
             // `Container::start` makes commands of command images only.
             Program::HandlerP2(_) | Program::HandlerP3(_) => Ok(Exit::failed("not a command".to_owned())),
         }
     };
-    match progress.metered(guest, template.meters()).await {
+    let guest = pin!(guest);
+    let ran = match image.metering() {
+        Metering::Time => guest.await,
+        Metering::Fuel => progress.metered(guest, template.meters()).await,
+    };
+    match ran {
         Ok(exit) => exit,
         Err(error) => template.failed(&error),
     }
@@ -103,25 +109,24 @@ type Limiter<T> = fn(&mut T) -> &mut dyn wasmtime::ResourceLimiter;
 /// A store whose use of fuel is recorded however its guest ends.
 struct MeteredStore<'a, T: 'static> {
     store: Store<T>,
-    budget: u64,
+    fuel: Gauge,
+    used: u64,
     meters: &'a Meters,
     progress: &'a Progress,
 }
 
 impl<'a, T: Send> MeteredStore<'a, T> {
     fn new(
-        engine: &Engine,
+        image: &Image,
         template: &'a Template,
         progress: &'a Progress,
         data: T,
         limiter: Limiter<T>,
     ) -> wasmtime::Result<Self> {
-        let mut store = Store::new(engine, data);
+        let mut store = Store::new(image.program().engine(), data);
         store.limiter(limiter);
-        let budget = template.spec().fuel.unwrap_or(u64::MAX);
-        store.set_fuel(budget)?;
-        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
-        Ok(Self { store, budget, meters: template.meters(), progress })
+        let fuel = image.metering().prepare(&mut store, template.spec().fuel)?;
+        Ok(Self { store, fuel, used: 0, meters: template.meters(), progress })
     }
 
     /// How its guest ended. A failure is told while the store still is as it was left.
@@ -135,8 +140,8 @@ impl<'a, T: Send> MeteredStore<'a, T> {
 
 impl<T: 'static> MeteredStore<'_, T> {
     fn record_fuel(&mut self) {
-        let left = self.store.get_fuel().unwrap_or(self.budget);
-        self.progress.ended(self.meters, self.budget.saturating_sub(left));
+        self.used += self.fuel.used(&self.store);
+        self.progress.ended(self.meters, self.used);
     }
 }
 
@@ -147,13 +152,13 @@ impl<T: 'static> Drop for MeteredStore<'_, T> {
 }
 
 async fn run_module(
-    engine: &Engine,
+    image: &Image,
     pre: &wasmtime::InstancePre<ModuleState>,
     template: &Template,
     progress: &Progress,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, progress, template.module_state(), |state| state.memory())?;
+        MeteredStore::new(image, template, progress, template.module_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_module(store);
     let run = async {
@@ -167,13 +172,13 @@ async fn run_module(
 }
 
 async fn run_p2(
-    engine: &Engine,
+    image: &Image,
     pre: &wasmtime_wasi::p2::bindings::CommandPre<ComponentState>,
     template: &Template,
     progress: &Progress,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
+        MeteredStore::new(image, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
     let run = async {
@@ -186,13 +191,13 @@ async fn run_p2(
 }
 
 async fn run_p3(
-    engine: &Engine,
+    image: &Image,
     pre: &wasmtime_wasi::p3::bindings::CommandPre<ComponentState>,
     template: &Template,
     progress: &Progress,
 ) -> wasmtime::Result<Exit> {
     let mut metered =
-        MeteredStore::new(engine, template, progress, template.component_state(), |state| state.memory())?;
+        MeteredStore::new(image, template, progress, template.component_state(), |state| state.memory())?;
     let store = &mut metered.store;
     limits::limit_component(store);
     let run = async {

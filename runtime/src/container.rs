@@ -13,6 +13,7 @@ use crate::engine::Shared;
 use crate::exit::Exit;
 use crate::handler::{GuestBody, HandleError, Handler};
 use crate::image::{Abi, Image, ImageKind};
+use crate::metering::Metering;
 use bytes::Bytes;
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_stripe::Counter;
@@ -36,6 +37,9 @@ pub enum StartError {
         /// What one instance starts with.
         minimum: u64,
     },
+    /// There is a budget of fuel, and the image was loaded to yield by time.
+    #[error("a fuel budget needs an image that was loaded to count fuel")]
+    FuelNotCounted,
     /// A mounted directory cannot be opened.
     #[error("cannot mount {path}")]
     Mount {
@@ -86,7 +90,8 @@ pub struct Usage {
     pub cpu_time: Duration,
     /// Time that guests waited for CPU quota, summed over those that waited at once.
     pub throttled_time: Duration,
-    /// Fuel, about one unit an instruction: of requests that are over, and of commands to the last time that they yielded.
+    /// Fuel, about one unit an instruction: of requests that are over, and of commands to the last time that they yielded. 0 where the image
+    /// was loaded to yield by time.
     pub fuel: u64,
     /// Bytes of linear memory and tables in use now.
     pub memory: u64,
@@ -114,6 +119,9 @@ impl Container {
         let (limit, minimum) = (meters.memory.limit(), image.minimum_memory());
         if limit < minimum {
             return Err(StartError::MemoryBelowMinimum { limit, minimum });
+        }
+        if spec.fuel.is_some() && image.metering() != Metering::Fuel {
+            return Err(StartError::FuelNotCounted);
         }
         let life = Arc::new(Life::default());
         let kind = if spec.cgi && image.abi() == Abi::Preview1 { ImageKind::Handler } else { image.kind() };

@@ -6,11 +6,11 @@ mod pool;
 use crate::container::{Container, ContainerSpec, StartError};
 use crate::cpu::executor::Executor;
 use crate::image::{Image, ImageError};
+use crate::metering::Metering;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub(crate) use platform::Platform;
-use platform::Wasi;
+pub(crate) use platform::{Platform, Wasi};
 
 /// Instances that may live at once when nothing else is said. Bounds address space: 4 GiB each of the 128 TiB there are.
 pub const DEFAULT_MAX_INSTANCES: u32 = 4096;
@@ -21,8 +21,8 @@ pub struct RuntimeConfig {
     /// Where compiled code is kept between runs; `None` compiles anew each time. The directory must be writable by
     /// this user alone: what lies in it is run as it is.
     pub cache_dir: Option<PathBuf>,
-    /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. As many of programs of WASI 0.3
-    /// may live beside those of all others. Each costs about a microsecond when the runtime starts. `None` is 4,096.
+    /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. Programs of WASI 0.3 and
+    /// those whose fuel is counted are counted apart, each kind up to the same bound. Each costs about a microsecond when the runtime starts. `None` is 4,096.
     pub max_instances: Option<u32>,
     /// Threads for guests that use the CPU for more than a moment; `None` is one per core.
     pub guest_threads: Option<usize>,
@@ -57,17 +57,25 @@ pub struct Runtime {
 
 pub(crate) struct Shared {
     pub(crate) executor: Executor,
-    /// For preview 1 and WASI 0.2: what nearly all images are.
-    sequential: Platform,
-    /// For WASI 0.3, made when the first image needs it.
-    concurrent: OnceLock<Platform>,
+    /// For preview 1 and WASI 0.2 without a count of fuel: what nearly all images are.
+    usual: Platform,
+    /// The others, each made when the first image needs it.
+    others: [OnceLock<Platform>; 3],
+    settings: Settings,
+}
+
+/// What all platforms are made with.
+struct Settings {
     cache_dir: Option<PathBuf>,
     max_instances: u32,
 }
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Runtime").field("cache", &self.shared.cache_dir).finish_non_exhaustive()
+        formatter
+            .debug_struct("Runtime")
+            .field("cache", &self.shared.settings.cache_dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,27 +84,39 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
         let max_instances = config.max_instances.unwrap_or(DEFAULT_MAX_INSTANCES);
         let threads = config.guest_threads.unwrap_or_else(cores);
+        let executor = Executor::start(threads).map_err(RuntimeError::Threads)?;
+        let settings = Settings { cache_dir: config.cache_dir, max_instances };
         let shared = Shared {
-            sequential: platform(Wasi::Sequential, max_instances, config.cache_dir.as_deref())?,
-            concurrent: OnceLock::new(),
-            executor: Executor::start(threads).map_err(RuntimeError::Threads)?,
-            cache_dir: config.cache_dir,
-            max_instances,
+            usual: settings.platform(Wasi::Sequential, Metering::Time, &executor)?,
+            others: Default::default(),
+            executor,
+            settings,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Makes an image of a component, a core module, or the text form of either. Compiles it unless the cache has it,
-    /// so it may take seconds: call it where blocking is allowed.
+    /// so it may take seconds: call it where blocking is allowed. Containers that have a budget of fuel need one that counts it:
+    /// [`load_metered`](Self::load_metered).
     pub fn load(&self, bytes: &[u8]) -> Result<Image, ImageError> {
-        Image::load(&self.shared, bytes)
+        self.load_metered(bytes, Metering::default())
     }
 
     /// [`load`](Self::load) on a file's content.
     pub fn load_file(&self, path: &Path) -> Result<Image, ImageError> {
+        self.load_file_metered(path, Metering::default())
+    }
+
+    /// [`load`](Self::load), with a choice of what its code does to yield. The same bytes may be loaded both ways.
+    pub fn load_metered(&self, bytes: &[u8], metering: Metering) -> Result<Image, ImageError> {
+        Image::load(&self.shared, bytes, metering)
+    }
+
+    /// [`load_metered`](Self::load_metered) on a file's content.
+    pub fn load_file_metered(&self, path: &Path, metering: Metering) -> Result<Image, ImageError> {
         let bytes =
             std::fs::read(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
-        self.load(&bytes)
+        self.load_metered(&bytes, metering)
     }
 
     /// Creates a container and starts it. Must be called inside a tokio runtime, which the guest's timers and
@@ -109,28 +129,39 @@ impl Runtime {
 }
 
 impl Shared {
-    /// Where programs run that do not use WASI 0.3.
-    pub(crate) fn sequential(&self) -> &Platform {
-        &self.sequential
-    }
-
-    /// Where all components run.
-    pub(crate) fn concurrent(&self) -> Result<&Platform, RuntimeError> {
-        if let Some(platform) = self.concurrent.get() {
+    /// Where programs run that use this WASI and are metered so.
+    pub(crate) fn platform(&self, wasi: Wasi, metering: Metering) -> Result<&Platform, RuntimeError> {
+        let other = match (wasi, metering) {
+            (Wasi::Sequential, Metering::Time) => return Ok(&self.usual),
+            (Wasi::Sequential, Metering::Fuel) => &self.others[0],
+            (Wasi::Concurrent, Metering::Time) => &self.others[1],
+            (Wasi::Concurrent, Metering::Fuel) => &self.others[2],
+        };
+        if let Some(platform) = other.get() {
             return Ok(platform);
         }
         // Two that come first at once make two; one is dropped before anything runs on it.
-        let platform = platform(Wasi::Concurrent, self.max_instances, self.cache_dir.as_deref())?;
-        Ok(self.concurrent.get_or_init(|| platform))
+        let platform = self.settings.platform(wasi, metering, &self.executor)?;
+        Ok(other.get_or_init(|| platform))
     }
 }
 
-fn platform(wasi: Wasi, instances: u32, cache: Option<&Path>) -> Result<Platform, RuntimeError> {
-    let platform = Platform::new(wasi, instances).map_err(RuntimeError::Engine)?;
-    match cache {
-        None => Ok(platform),
-        Some(path) => {
-            platform.with_cache(path).map_err(|source| RuntimeError::Cache { path: path.to_owned(), source })
+impl Settings {
+    fn platform(
+        &self,
+        wasi: Wasi,
+        metering: Metering,
+        executor: &Executor,
+    ) -> Result<Platform, RuntimeError> {
+        let platform = Platform::new(wasi, metering, self.max_instances).map_err(RuntimeError::Engine)?;
+        if metering == Metering::Time {
+            executor.ticker().watch(platform.engine());
+        }
+        match &self.cache_dir {
+            None => Ok(platform),
+            Some(path) => {
+                platform.with_cache(path).map_err(|source| RuntimeError::Cache { path: path.clone(), source })
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Images: bytes to compiled code, and what kind of program it is.
 
-use crate::engine::{Platform, RuntimeError, Shared};
+use crate::engine::{Platform, RuntimeError, Shared, Wasi};
+use crate::metering::Metering;
 use coracle_runtime_host::state::{ComponentState, ModuleState};
 use memchr::memmem;
 use sha2::{Digest, Sha256};
@@ -70,7 +71,7 @@ pub enum ImageError {
          nor _start"
     )]
     NoEntryPoint,
-    /// It needs an engine for WASI 0.3, which could not be set up.
+    /// It needs an engine of its own (for WASI 0.3, or to count fuel), which could not be set up.
     #[error(transparent)]
     Engine(RuntimeError),
 }
@@ -84,6 +85,7 @@ pub struct Image {
 struct Inner {
     digest: String,
     minimum_memory: u64,
+    metering: Metering,
     program: Program,
 }
 
@@ -149,24 +151,38 @@ impl Image {
         self.inner.minimum_memory
     }
 
+    /// What its code does to yield.
+    pub fn metering(&self) -> Metering {
+        self.inner.metering
+    }
+
     pub(crate) fn program(&self) -> &Program {
         &self.inner.program
     }
 
     /// Where the bytes speak of WASI 0.3, the platform for it is tried first, else the other. What that one does not take is tried on the
     /// first, which knows more.
-    pub(crate) fn load(runtime: &Shared, bytes: &[u8]) -> Result<Self, ImageError> {
+    pub(crate) fn load(runtime: &Shared, bytes: &[u8], metering: Metering) -> Result<Self, ImageError> {
         let digest = hex_digest(bytes);
+        let load = |wasi| {
+            let platform = runtime.platform(wasi, metering).map_err(ImageError::Engine)?;
+            Self::load_on(platform, metering, bytes, &digest)
+        };
         if memmem::find(bytes, PREVIEW3).is_none() {
-            match Self::load_on(runtime.sequential(), bytes, &digest) {
+            match load(Wasi::Sequential) {
                 Err(_) if may_be_component(bytes) => {}
                 result => return result,
             }
         }
-        Self::load_on(runtime.concurrent().map_err(ImageError::Engine)?, bytes, &digest)
+        load(Wasi::Concurrent)
     }
 
-    fn load_on(platform: &Platform, bytes: &[u8], digest: &str) -> Result<Self, ImageError> {
+    fn load_on(
+        platform: &Platform,
+        metering: Metering,
+        bytes: &[u8],
+        digest: &str,
+    ) -> Result<Self, ImageError> {
         let code = match Code::from_cache(platform, digest) {
             Some(code) => code,
             None => Code::compile(platform, bytes, digest)?,
@@ -174,6 +190,7 @@ impl Image {
         let inner = Inner {
             digest: format!("sha256:{digest}"),
             minimum_memory: code.minimum_memory(),
+            metering,
             program: code.link(platform)?,
         };
         Ok(Self { inner: Arc::new(inner) })

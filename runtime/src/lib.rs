@@ -13,6 +13,7 @@
 //! - `command`: a guest with a beginning and an exit code.
 //! - `handler`: a guest that answers requests; instances, concurrency, streaming.
 //! - `cgi`: a preview 1 module as one that answers requests.
+//! - `metering`: how guests are made to yield.
 //! - `cpu`: quotas, fair shares and the threads that guests run on.
 //! - `pipes`: standard input and output that somebody else reads and writes.
 //! - `crash`: what is told of a guest that failed.
@@ -42,6 +43,7 @@ mod exit;
 mod handler;
 mod image;
 mod logs;
+mod metering;
 mod pipes;
 mod state;
 
@@ -58,6 +60,7 @@ pub use exit::{Exit, ExitReason};
 pub use handler::{GuestBody, GuestBodyError, HandleError};
 pub use image::{Abi, Image, ImageError, ImageKind};
 pub use logs::{FileLog, LogFormat, LogLine, LogSink, RingLog, Rotation, Stream};
+pub use metering::Metering;
 pub use pipes::{InputPipe, OutputPipe, OutputReader, output_pipe};
 
 /// The version of wasmtime that compiles and runs the guests.

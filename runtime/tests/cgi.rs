@@ -19,7 +19,11 @@ async fn start(host: &Host, spec: ContainerSpec) -> Container {
 #[tokio::test]
 async fn a_request_is_in_the_environment_and_its_answer_on_standard_output() {
     let host = Host::new();
-    let spec = ContainerSpec { env: vec![("MODE".into(), "own".into())], ..ContainerSpec::named("cgi") };
+    let spec = ContainerSpec {
+        env: vec![("MODE".into(), "own".into())],
+        fuel: Some(u64::MAX),
+        ..ContainerSpec::named("cgi")
+    };
     let container = start(&host, spec).await;
     assert_eq!(text(&container, "/").await, "hello from cgi\n");
     let variables = text(&container, "/env?a=b").await;

@@ -4,7 +4,7 @@
 
 use coracle_runtime::{
     CORE_DUMPS, Container, ContainerSpec, CoreDump, Crash, CrashSink, Envelope, Exit, ExitReason, InputPipe,
-    Output, RingLog, Runtime, RuntimeConfig, StartError, Stdin, Stream, Usage, output_pipe,
+    Metering, Output, RingLog, Runtime, RuntimeConfig, StartError, Stdin, Stream, Usage, output_pipe,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn runtime() -> Runtime {
 }
 
 async fn start(runtime: &Runtime, text: &str, spec: ContainerSpec) -> Container {
-    let image = runtime.load(text.as_bytes()).unwrap();
+    let image = runtime.load_metered(text.as_bytes(), Metering::for_budget(spec.fuel)).unwrap();
     runtime.start(&image, spec).await.unwrap()
 }
 
@@ -225,7 +225,8 @@ async fn a_command_that_has_its_grace_period_and_does_not_end_is_killed() {
 #[tokio::test]
 async fn the_fuel_of_a_command_that_never_ends_is_seen_while_it_runs_and_counted_once() {
     let runtime = runtime();
-    let container = start(&runtime, SPIN, ContainerSpec::named("spin")).await;
+    let counted = ContainerSpec { fuel: Some(u64::MAX), ..ContainerSpec::named("spin") };
+    let container = start(&runtime, SPIN, counted).await;
     let deadline = Instant::now() + Duration::from_secs(30);
     while container.usage().fuel < 1_000_000 {
         assert!(Instant::now() < deadline, "{:?}", container.usage());

@@ -4,7 +4,9 @@
 
 mod support;
 
-use coracle_runtime::{Abi, ContainerSpec, Envelope, ExitReason, HandleError, ImageKind};
+use coracle_runtime::{
+    Abi, ContainerSpec, Envelope, ExitReason, HandleError, ImageKind, Metering, StartError,
+};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::time::Duration;
@@ -23,11 +25,30 @@ async fn hello_answers_with_its_task_id_in_preview_2_and_3() {
         for _ in 0..3 {
             assert_eq!(text(&container, "/").await, "hello from t1\n", "{guest}");
         }
-        assert_eq!(container.usage().requests, 3);
-        assert!(container.usage().fuel > 1000, "{:?}", container.usage());
+        assert_eq!((container.usage().requests, container.usage().fuel), (3, 0));
         assert_eq!(container.stop(DEADLINE).await.code, Some(0));
         assert_eq!(container.usage().memory, 0, "{guest}: memory goes back");
     }
+}
+
+#[tokio::test]
+async fn fuel_is_counted_for_each_request_where_it_is_asked_for() {
+    let host = Host::new();
+    for guest in ["hello", "hello-p3"] {
+        for instance_reuse in [1, 10] {
+            let counted = ContainerSpec { fuel: Some(u64::MAX), instance_reuse, ..spec() };
+            let container = host.start(guest, counted).await;
+            for _ in 0..3 {
+                text(&container, "/").await;
+            }
+            // A warm instance's last request is counted when it answers the next.
+            let least = if instance_reuse == 1 { 3000 } else { 2000 };
+            assert!(container.usage().fuel > least, "{guest}: {:?}", container.usage());
+        }
+    }
+    let budget = ContainerSpec { fuel: Some(1_000_000), ..spec() };
+    let refused = host.runtime.start(&host.metered_image("hello", Metering::Time), budget).await.unwrap_err();
+    assert!(matches!(refused, StartError::FuelNotCounted), "{refused}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use coracle_runtime::{
-    Container, ContainerSpec, Exit, ExitReason, Image, ImageKind, Mount, Network, Output, Runtime,
+    Container, ContainerSpec, Exit, ExitReason, Image, ImageKind, Metering, Mount, Network, Output, Runtime,
     StartError, Stdin,
 };
 
@@ -49,10 +49,12 @@ async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 
 async fn start(args: RunArgs) -> Result<(Runtime, Container), Failure> {
     let path = args.image.clone();
+    let metering = Metering::for_budget(args.workload.fuel);
     let loaded = tokio::task::spawn_blocking(move || {
         let runtime =
             coracle::open_runtime(Some(MAX_INSTANCES)).map_err(|error| Failure::failed(chain(&error)))?;
-        let image = runtime.load_file(&path).map_err(|error| Failure::image(&path, &error))?;
+        let image =
+            runtime.load_file_metered(&path, metering).map_err(|error| Failure::image(&path, &error))?;
         Ok::<_, Failure>((runtime, image))
     });
     let (runtime, image) = loaded.await.map_err(Failure::failed)??;

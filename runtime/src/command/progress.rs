@@ -4,7 +4,7 @@
 //! to wake oneself and wait: that can be seen from outside, and a server that never ends is not shown as one that does nothing.
 
 use crate::container::Meters;
-use crate::cpu::YIELD_INTERVAL;
+use crate::metering::FUEL_SLICE;
 use futures_util::task::AtomicWaker;
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,8 +46,8 @@ impl Progress {
             yields.woken.store(false, Ordering::Relaxed);
             let poll = guest.as_mut().poll(&mut Context::from_waker(&waker));
             if poll.is_pending() && yields.woken.load(Ordering::Relaxed) {
-                self.metered.fetch_add(YIELD_INTERVAL, Ordering::Relaxed);
-                meters.fuel.add(YIELD_INTERVAL);
+                self.metered.fetch_add(FUEL_SLICE, Ordering::Relaxed);
+                meters.fuel.add(FUEL_SLICE);
             }
             poll
         })

@@ -40,7 +40,8 @@ pub struct ContainerSpec {
     /// Hard limit over the sum of all linear memories and tables, in bytes; `None` is none of its own. Growing past it
     /// ends the container with exit code 137.
     pub memory: Option<u64>,
-    /// Fuel (about one unit an instruction) for a command's whole life or for each request of a handler.
+    /// Fuel (about one unit an instruction) for a command's whole life or for each request of a handler. Only for images that were loaded to
+    /// count it ([`Metering::Fuel`](crate::Metering::Fuel)).
     pub fuel: Option<u64>,
     /// Handlers: how long until the guest must have answered with its headers. Default 60 s.
     pub request_timeout: Duration,

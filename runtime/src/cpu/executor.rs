@@ -6,7 +6,9 @@
 //!
 //! The threads run at a lower priority than the rest of the process, so that the data plane and short requests go first.
 
-use super::{CpuAccount, ThreadTimer, monotonic_nanos};
+mod priority;
+
+use super::{CpuAccount, ThreadTimer, Ticker, monotonic_nanos};
 use async_task::{Builder, Runnable, ScheduleInfo, Task, WithInfo};
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -19,14 +21,11 @@ use tokio::runtime::Handle;
 /// longer than this before the others have their turn.
 const SLEEPER_CREDIT: u64 = 3_000_000;
 
-/// The scheduling priority (`nice`) of the threads: a request that wakes the data plane comes before a guest that spins. Measured beside ten
-/// spinners at 100 requests a second, p99 was 1.8 ms with 10 and 2.1 to 2.5 ms with 5 (few and short runs: 15 gave 1.9 and 3.2); more would leave guests nothing beside other busy programs.
-const NICE: i32 = 10;
-
 /// A handle to the threads, which end when the last handle is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Executor {
     threads: Arc<Threads>,
+    ticker: Ticker,
 }
 
 /// Ends the threads when dropped.
@@ -89,14 +88,20 @@ impl Executor {
     /// Starts `threads` threads.
     pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
+        let ticker = Ticker::start()?;
         for index in 0..threads.max(1) {
-            let shared = shared.clone();
+            let (shared, ticker) = (shared.clone(), ticker.clone());
             std::thread::Builder::new().name(format!("guest-{index}")).spawn(move || {
-                lower_priority();
-                shared.run();
+                priority::lower();
+                shared.run(&ticker);
             })?;
         }
-        Ok(Self { threads: Arc::new(Threads { shared }) })
+        Ok(Self { threads: Arc::new(Threads { shared }), ticker })
+    }
+
+    /// What cuts guests' slices, for who polls one elsewhere.
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.ticker
     }
 
     /// Runs `future`, charging `account`. Dropping the task cancels it. Must be called inside a tokio runtime, whose
@@ -176,13 +181,14 @@ impl Shared {
     }
 
     /// One thread's life.
-    fn run(&self) {
+    fn run(&self, ticker: &Ticker) {
         let mut timer = ThreadTimer::start();
         while let Some(runnable) = self.next() {
             let account = runnable.metadata().account.clone();
             let tokio = runnable.metadata().tokio.clone();
             let _context = tokio.enter();
             SLICE.set(Some(Slice { account, timer, charged: false }));
+            ticker.guest_runs();
             runnable.run();
             charge_slice();
             if let Some(slice) = SLICE.take() {
@@ -272,15 +278,6 @@ impl PartialOrd for Entry {
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.key, other.sequence).cmp(&(self.key, self.sequence))
-    }
-}
-
-/// Linux keeps `nice` per thread; elsewhere it would lower the whole process, so nothing is done there. Lowering one's own
-/// priority needs no privilege; where it fails all the same, guests just compete as equals.
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "guest threads keep the normal priority");
     }
 }
 

@@ -1,11 +1,13 @@
-//! An engine and what programs are linked against on it. There are two, because what concurrency costs is paid by every call.
+//! An engine and what programs are linked against on it. There are several, because what an engine can is paid by every call.
 //!
 //! WASI 0.3 needs an engine that keeps books on each call between guest and host: tasks, threads, what may block. Programs of WASI 0.2
 //! and preview 1 never use them. Measured with hello and an instance per request, the books were a tenth of a request, and one error for each
-//! instance dropped, whose backtrace (with `RUST_BACKTRACE` set) was another. So those programs run on an engine without.
+//! instance dropped, whose backtrace (with `RUST_BACKTRACE` set) was another. So those programs run on an engine without. For the same reason
+//! fuel is counted on engines of its own.
 
 use super::pool;
 use crate::cache::CodeCache;
+use crate::metering::Metering;
 use coracle_runtime_host::state::{self, ComponentState, ModuleState};
 use std::io;
 use std::path::Path;
@@ -29,8 +31,8 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    pub(crate) fn new(wasi: Wasi, instances: u32) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&config(wasi, instances))?;
+    pub(crate) fn new(wasi: Wasi, metering: Metering, instances: u32) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&config(wasi, metering, instances))?;
         let component_linker = match wasi {
             Wasi::Sequential => state::preview2_linker(&engine)?,
             Wasi::Concurrent => state::component_linker(&engine)?,
@@ -66,9 +68,10 @@ impl Platform {
     }
 }
 
-fn config(wasi: Wasi, instances: u32) -> Config {
+fn config(wasi: Wasi, metering: Metering, instances: u32) -> Config {
     let mut config = Config::new();
-    config.consume_fuel(true).allocation_strategy(pool::strategy(instances));
+    config.allocation_strategy(pool::strategy(instances));
+    metering.configure(&mut config);
     // A trap notes where the memories are; what they hold is copied for a container that wants it.
     #[cfg(feature = "core-dump")]
     config.coredump_on_trap(true);

@@ -21,7 +21,7 @@ use wasmtime_wasi_http::WasiBody;
 const INLINE_CPU: Duration = Duration::from_micros(500);
 
 /// How long a guest must wait to make one part of CPU time good. A stream that is fed now and then never leaves its
-/// thread; a guest that only pauses where its fuel makes it, beside busy neighbours, does.
+/// thread; a guest that only pauses where its slices end, beside busy neighbours, does.
 const WAIT_PER_CPU: u32 = 32;
 
 type GuestFuture = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
@@ -123,6 +123,7 @@ impl Call {
                     let waited = Duration::from_nanos(monotonic_nanos().saturating_sub(polled_at));
                     self.used = self.used.saturating_sub(waited / WAIT_PER_CPU);
                 }
+                self.running.0.shared.executor.ticker().guest_runs();
                 let meter = Meter::start(account);
                 let poll = future.as_mut().poll(context);
                 let used = meter.elapsed();

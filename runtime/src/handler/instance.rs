@@ -3,10 +3,10 @@
 use super::error::CallError;
 use crate::cgi;
 use crate::container::Meters;
-use crate::cpu::YIELD_INTERVAL;
 use crate::crash::{Dumps, with_core_dump};
 use crate::exit::ExitReason;
 use crate::image::{Image, Program};
+use crate::metering::Gauge;
 use crate::state::Template;
 use coracle_runtime_host::limits;
 use coracle_runtime_host::state::ComponentState;
@@ -47,8 +47,7 @@ struct Instance {
     store: Store<ComponentState>,
     proxy: Proxy,
     requests: u32,
-    /// Fuel the store was last given.
-    fuel: u64,
+    fuel: Gauge,
     meters: Arc<Meters>,
 }
 
@@ -88,7 +87,7 @@ impl Instances {
     /// answer has been read.
     pub(crate) async fn call(&self, request: Request<WasiBody>, answer: Answer) -> Result<(), CallError> {
         if let Program::CommandP1(pre) = self.image.program() {
-            return cgi::answer(self.image.program().engine(), pre, &self.template, request, answer)
+            return cgi::answer(&self.image, pre, &self.template, request, answer)
                 .await
                 .map_err(|error| self.explain(&error));
         }
@@ -98,8 +97,7 @@ impl Instances {
             Some(instance) => instance,
             None => Box::new(self.instantiate().await.map_err(|error| self.explain(&error))?),
         };
-        let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
-        instance.refuel(fuel).map_err(|error| self.explain(&error))?;
+        instance.refuel(self.template.spec().fuel).map_err(|error| self.explain(&error))?;
         let dumps = self.template.spec().dumps();
         instance.answer(request, answer, dumps).await.map_err(|error| self.explain(&error))?;
         instance.requests += 1;
@@ -123,9 +121,7 @@ impl Instances {
         let mut store = Store::new(self.image.program().engine(), self.template.component_state());
         store.limiter(|state| state.memory());
         limits::limit_component(&mut store);
-        let fuel = self.template.spec().fuel.unwrap_or(u64::MAX);
-        store.set_fuel(fuel)?;
-        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
+        let fuel = self.image.metering().prepare(&mut store, self.template.spec().fuel)?;
         let proxy = match self.image.program() {
             Program::HandlerP2(pre) => Proxy::P2(pre.instantiate_async(&mut store).await?),
             Program::HandlerP3(pre) => Proxy::P3(pre.instantiate_async(&mut store).await?),
@@ -149,17 +145,16 @@ impl Instances {
 }
 
 impl Instance {
-    fn refuel(&mut self, fuel: u64) -> wasmtime::Result<()> {
+    fn refuel(&mut self, budget: Option<u64>) -> wasmtime::Result<()> {
         self.record_fuel();
-        self.store.set_fuel(fuel)?;
-        self.fuel = fuel;
-        Ok(())
+        self.fuel.refill(&mut self.store, budget)
     }
 
     fn record_fuel(&mut self) {
-        let left = self.store.get_fuel().unwrap_or(self.fuel);
-        self.meters.fuel.add(self.fuel.saturating_sub(left));
-        self.fuel = left;
+        let used = self.fuel.used(&self.store);
+        if used > 0 {
+            self.meters.fuel.add(used);
+        }
     }
 
     async fn answer(

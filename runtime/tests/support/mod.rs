@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use coracle_runtime::{
-    Container, ContainerSpec, GuestBody, HandleError, Image, Output, RingLog, Runtime, RuntimeConfig,
+    Container, ContainerSpec, GuestBody, HandleError, Image, Metering, Output, RingLog, Runtime,
+    RuntimeConfig,
 };
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -28,12 +29,17 @@ impl Host {
     }
 
     pub(crate) fn image(&self, guest: &str) -> Image {
-        self.runtime.load_file(&guests().join(format!("{guest}.wasm"))).unwrap()
+        self.metered_image(guest, Metering::default())
+    }
+
+    pub(crate) fn metered_image(&self, guest: &str, metering: Metering) -> Image {
+        self.runtime.load_file_metered(&guests().join(format!("{guest}.wasm")), metering).unwrap()
     }
 
     pub(crate) async fn start(&self, guest: &str, spec: ContainerSpec) -> Container {
         let spec = ContainerSpec { output: Output::Log(self.log.clone()), ..spec };
-        self.runtime.start(&self.image(guest), spec).await.unwrap()
+        let image = self.metered_image(guest, Metering::for_budget(spec.fuel));
+        self.runtime.start(&image, spec).await.unwrap()
     }
 
     pub(crate) fn log_text(&self) -> String {

@@ -146,7 +146,7 @@ impl Driver for LocalDriver {
             volumes::check(volume).map_err(|why| Unrunnable(format!("Volume '{}': {why}.", volume.name)))?;
         }
         for container in &content.container_definitions {
-            let image = self.inner.images.load(&container.image).await;
+            let image = self.inner.images.of(container).await;
             let image =
                 image.map_err(|error| Unrunnable(format!("Container '{}': {error}.", container.name)))?;
             logs::check(container.log_configuration.as_ref())

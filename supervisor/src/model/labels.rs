@@ -18,10 +18,21 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest core dump in MiB: a copy of it is made in memory.
 const MAX_CORE_DUMP_MIB: u32 = 1024;
 
+/// The budget of fuel that counts without end.
+pub const UNLIMITED_FUEL: &str = "unlimited";
+
+/// Reads a budget of fuel: a whole number above 0, or [`UNLIMITED_FUEL`].
+pub fn fuel_budget(text: &str) -> Option<u64> {
+    if text == UNLIMITED_FUEL {
+        return Some(u64::MAX);
+    }
+    text.parse().ok().filter(|fuel| *fuel > 0)
+}
+
 /// Settings of one container, from its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContainerSettings {
-    /// `coracle.fuel`: budget of one request or one job in wasm instructions, roughly; none when absent.
+    /// `coracle.fuel`: budget of one request or one job in wasm instructions, roughly. `None`, when absent: they are not even counted.
     pub fuel: Option<u64>,
     /// `coracle.instance-reuse`: requests that one instance of a handler answers before it is thrown away; the runtime's default when absent.
     pub instance_reuse: Option<u32>,
@@ -64,8 +75,8 @@ impl ContainerSettings {
             };
             match name {
                 "fuel" => {
-                    let fuel = value.parse().ok().filter(|fuel| *fuel > 0);
-                    settings.fuel = Some(fuel.ok_or_else(|| refuse("a whole number above 0"))?);
+                    let fuel = fuel_budget(value);
+                    settings.fuel = Some(fuel.ok_or_else(|| refuse("a whole number above 0, or unlimited"))?);
                 }
                 "instance-reuse" => {
                     settings.instance_reuse = Some(value.parse().map_err(|_| refuse("a whole number"))?);

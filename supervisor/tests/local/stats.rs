@@ -14,7 +14,8 @@ async fn stats(host: &Host, tasks: &[&str]) -> DescribeTaskStatsResponse {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_throttled_command_is_seen_at_work_within_its_limits() {
     let host = Host::new().await;
-    let container = json!({ "command": ["--forever"], "memory": 32 });
+    let container =
+        json!({ "command": ["--forever"], "memory": 32, "dockerLabels": { "coracle.fuel": "unlimited" } });
     host.register_task("burn", &guest("burn"), container, json!({ "cpu": "128", "memory": "64" })).await;
     let arn = host.run("burn").await.unwrap();
     host.until(async || {

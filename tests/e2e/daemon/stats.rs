@@ -9,7 +9,7 @@ fn one_table_in_a_pipe_and_json_for_programs() {
     let daemon = Daemon::start();
     daemon.register(
         "burn",
-        json!({ "image": guest("burn"), "memory": 32, "cpu": 128, "command": ["--forever"] }),
+        json!({ "image": guest("burn"), "memory": 32, "cpu": 128, "command": ["--forever"], "dockerLabels": { "coracle.fuel": "unlimited" } }),
     );
     let id = daemon.output("task run burn").stdout.trim().to_owned();
     eventually("the task", || daemon.output("ps").stdout, |text| text.contains("RUNNING"));

@@ -11,6 +11,10 @@ use std::{
 use clap::ValueEnum;
 use coracle::MAX_REPLICAS;
 use coracle_supervisor::clock::Timestamp;
+use coracle_supervisor::model::labels::{UNLIMITED_FUEL, fuel_budget};
+
+/// The smallest `cpu` of a task definition, as ECS has it.
+pub(crate) const LEAST_TASK_CPU: u32 = 128;
 
 /// Where an API listens, as `http://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,9 +123,9 @@ pub(super) fn some_replicas(text: &str) -> Result<u32, String> {
     whole(text, 1, MAX_REPLICAS)
 }
 
-/// A task's CPU quota, in ECS's units and range.
-pub(super) fn task_cpu(text: &str) -> Result<u32, String> {
-    whole(text, 128, 196_608)
+/// A CPU quota in ECS's units: at least what a container may have there. A service's tasks have [`LEAST_TASK_CPU`].
+pub(super) fn cpu_quota(text: &str) -> Result<u32, String> {
+    whole(text, 2, 196_608)
 }
 
 /// A task's memory in MiB, at least what ECS asks for.
@@ -134,12 +138,10 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
     whole(text, 1, u32::MAX)
 }
 
-/// A number above zero.
+/// A budget of fuel.
 pub(super) fn fuel(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(fuel) if fuel > 0 => Ok(fuel),
-        _ => Err(format!("a whole number above 0 is expected, not {text:?}")),
-    }
+    fuel_budget(text)
+        .ok_or_else(|| format!("a whole number above 0, or {UNLIMITED_FUEL}, is expected, not {text:?}"))
 }
 
 /// Seconds, perhaps with a fraction.

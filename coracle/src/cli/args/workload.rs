@@ -20,15 +20,15 @@ pub(crate) struct Workload {
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<NetworkChoice>,
 
-    /// CPU quota of a task in units of 1/1024 core; without one it may use every core
-    #[arg(long, value_name = "UNITS", value_parser = values::task_cpu, allow_negative_numbers = true)]
+    /// CPU quota of a task in units of 1/1024 core, from 2 (serve: 128) to 196608; without one it may use every core
+    #[arg(long, value_name = "UNITS", value_parser = values::cpu_quota, allow_negative_numbers = true)]
     pub(crate) cpu: Option<u32>,
 
     /// Memory limit of a task; one that exceeds it is killed
     #[arg(short, long, value_name = "MIB", value_parser = values::task_memory, allow_negative_numbers = true)]
     pub(crate) memory: Option<u32>,
 
-    /// Instructions, roughly, that a task (or each request to it) may take
+    /// Instructions, roughly, that a task (or each request to it) may take; `unlimited` only counts them
     #[arg(long, value_name = "N", value_parser = values::fuel, allow_negative_numbers = true)]
     pub(crate) fuel: Option<u64>,
 

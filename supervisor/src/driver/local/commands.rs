@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coracle_runtime::{
-    Container, ContainerSpec, Exit, Image, ImageKind, InputPipe, Mount, MountSource, Output, Stdin, Stream,
-    output_pipe,
+    Container, ContainerSpec, Exit, Image, ImageKind, InputPipe, Metering, Mount, MountSource, Output, Stdin,
+    Stream, output_pipe,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
@@ -51,7 +51,7 @@ impl LocalSandbox {
         }
         let mounts = self.mounts.get(container).map(Vec::as_slice).unwrap_or_default();
         let path = resolve(first, mounts, &definition.image)?;
-        let image = self.driver.images.load(&path.to_string_lossy()).await;
+        let image = self.driver.images.load(&path.to_string_lossy(), Metering::for_budget(spec.fuel)).await;
         let image = image.map_err(|error| error.to_string())?;
         if image.kind() != ImageKind::Command {
             return Err(format!("{first} is no command but a handler"));

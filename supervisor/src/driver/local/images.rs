@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use coracle_runtime::{Image, ImageError, Runtime};
+use coracle_runtime::{Image, ImageError, Metering, Runtime};
 use tokio::sync::OnceCell;
 
 use super::in_words;
+use crate::model::labels::ContainerSettings;
+use crate::model::task_definition::ContainerDefinition;
 
 /// Compiled images that are kept at hand. Beyond it they are dropped, and read from the runtime's own cache when needed again.
 const MAX_IMAGES: usize = 512;
@@ -36,8 +38,10 @@ pub(super) struct Images {
 
 #[derive(Default)]
 struct State {
-    by_path: HashMap<PathBuf, Loaded>,
-    by_digest: HashMap<String, Image>,
+    by_path: HashMap<(PathBuf, Metering), Loaded>,
+    by_digest: HashMap<(String, Metering), Image>,
+    /// Where an image was found last, to load it once more for another way of metering.
+    paths: HashMap<String, PathBuf>,
 }
 
 struct Loaded {
@@ -57,24 +61,51 @@ impl Images {
         Self { runtime, state: Mutex::default() }
     }
 
+    /// The image of a container, as the container needs it metered.
+    pub(super) async fn of(&self, container: &ContainerDefinition) -> Result<Image, LoadError> {
+        // Labels are checked when a definition is registered; those that cannot be read are refused where the container is made.
+        let fuel = ContainerSettings::of(container).ok().and_then(|settings| settings.fuel);
+        self.load(&container.image, Metering::for_budget(fuel)).await
+    }
+
     /// The image, compiled at most once however many tasks ask at the same time.
-    pub(super) async fn load(&self, reference: &str) -> Result<Image, LoadError> {
-        if reference.starts_with("sha256:") {
-            let known = self.lock().by_digest.get(reference).cloned();
-            return known.ok_or_else(|| LoadError::UnknownDigest(reference.to_owned()));
+    pub(super) async fn load(&self, reference: &str, metering: Metering) -> Result<Image, LoadError> {
+        if !reference.starts_with("sha256:") {
+            let path = PathBuf::from(reference.strip_prefix("file://").unwrap_or(reference));
+            return self.load_file(path, reference, metering).await;
         }
-        let path = PathBuf::from(reference.strip_prefix("file://").unwrap_or(reference));
+        let unknown = || LoadError::UnknownDigest(reference.to_owned());
+        let key = (reference.to_owned(), metering);
+        let (known, path) = {
+            let state = self.lock();
+            (state.by_digest.get(&key).cloned(), state.paths.get(reference).cloned())
+        };
+        if let Some(image) = known {
+            return Ok(image);
+        }
+        // It was loaded to be metered in the other way, and the file may have changed since.
+        let image = self.load_file(path.ok_or_else(unknown)?, reference, metering).await?;
+        if image.digest() == reference { Ok(image) } else { Err(unknown()) }
+    }
+
+    async fn load_file(
+        &self,
+        path: PathBuf,
+        reference: &str,
+        metering: Metering,
+    ) -> Result<Image, LoadError> {
         let unreadable = |why: String| LoadError::Unreadable { reference: reference.to_owned(), why };
         let metadata = tokio::fs::metadata(&path).await.map_err(|error| unreadable(error.to_string()))?;
         let stamp = Stamp { modified: metadata.modified().ok(), length: metadata.len() };
-        let cell = self.cell(&path, stamp);
-        let image = cell.get_or_try_init(|| self.compile(path, reference)).await?;
+        let cell = self.cell(&path, metering, stamp);
+        let image = cell.get_or_try_init(|| self.compile(path, reference, metering)).await?;
         Ok(image.clone())
     }
 
-    fn cell(&self, path: &Path, stamp: Stamp) -> Arc<OnceCell<Image>> {
+    fn cell(&self, path: &Path, metering: Metering, stamp: Stamp) -> Arc<OnceCell<Image>> {
         let mut state = self.lock();
-        if let Some(loaded) = state.by_path.get(path)
+        let key = (path.to_owned(), metering);
+        if let Some(loaded) = state.by_path.get(&key)
             && loaded.stamp == stamp
         {
             return Arc::clone(&loaded.image);
@@ -83,13 +114,13 @@ impl Images {
             state.by_path.clear();
         }
         let image = Arc::new(OnceCell::new());
-        state.by_path.insert(path.to_owned(), Loaded { stamp, image: Arc::clone(&image) });
+        state.by_path.insert(key, Loaded { stamp, image: Arc::clone(&image) });
         image
     }
 
-    async fn compile(&self, path: PathBuf, reference: &str) -> Result<Image, LoadError> {
-        let runtime = self.runtime.clone();
-        let loaded = tokio::task::spawn_blocking(move || runtime.load_file(&path)).await;
+    async fn compile(&self, path: PathBuf, reference: &str, metering: Metering) -> Result<Image, LoadError> {
+        let (runtime, file) = (self.runtime.clone(), path.clone());
+        let loaded = tokio::task::spawn_blocking(move || runtime.load_file_metered(&file, metering)).await;
         let refused = |why: String| LoadError::Refused { reference: reference.to_owned(), why };
         let image = match loaded {
             Ok(Ok(image)) => image,
@@ -105,8 +136,10 @@ impl Images {
         let mut state = self.lock();
         if state.by_digest.len() >= MAX_IMAGES {
             state.by_digest.clear();
+            state.paths.clear();
         }
-        state.by_digest.insert(image.digest().to_owned(), image.clone());
+        state.paths.insert(image.digest().to_owned(), path);
+        state.by_digest.insert((image.digest().to_owned(), metering), image.clone());
         Ok(image)
     }
 

@@ -79,7 +79,7 @@ impl LocalSandbox {
         let content = &launch.definition.content;
         let mut images = BTreeMap::new();
         for container in &content.container_definitions {
-            let image = driver.images.load(&container.image).await;
+            let image = driver.images.of(container).await;
             let image =
                 image.map_err(|error| failure(StartFailureKind::CannotPullContainer, error.to_string()))?;
             images.insert(container.name.clone(), image);
