@@ -58,11 +58,12 @@ fn a_port_in_use_is_named() {
 #[test]
 fn options_that_cannot_be_meant() {
     let hello = guest("hello");
-    let table: [(&[&str], &str); 8] = [
+    let table: [(&[&str], &str); 9] = [
         (&["--replicas", "-1"], "from 1 to 5000"),
         (&["--replicas", "1000000000"], "from 1 to 5000"),
         (&["--listen", "nowhere"], "ADDRESS:PORT"),
-        (&["--cpu", "1"], "from 128 to 196608"),
+        (&["--cpu", "1"], "from 2 to 196608"),
+        (&["--cpu", "64"], "at least 128"),
         (&["--memory", "0"], "from 6 to"),
         (&["--fuel", "none"], "above 0"),
         (&["--colour", "red"], "--colour"),

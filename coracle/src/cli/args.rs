@@ -44,6 +44,7 @@ pub(crate) use task::{OverrideArgs, TaskCommand, TaskCrashes, TaskProtect, TaskR
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
 pub(crate) use usage::UsageArgs;
+pub(crate) use values::LEAST_TASK_CPU;
 pub(crate) use values::{Endpoint, NetworkChoice};
 pub(crate) use workload::Workload;
 

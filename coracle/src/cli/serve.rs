@@ -7,7 +7,7 @@ use coracle_runtime::{DEFAULT_CONCURRENCY, DEFAULT_MAX_INSTANCES};
 use coracle_supervisor::{OperationError, model::task_definition::NetworkMode};
 
 use super::{
-    args::{NetworkChoice, ServeArgs},
+    args::{LEAST_TASK_CPU, NetworkChoice, ServeArgs},
     error::{Failure, chain},
     output_of_tasks::OutputOfTasks,
     signals::Signals,
@@ -27,6 +27,11 @@ pub(crate) fn main(args: ServeArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
+    if let Some(cpu) = args.workload.cpu.filter(|cpu| *cpu < LEAST_TASK_CPU) {
+        return Err(Failure::usage(format!(
+            "--cpu of a service's tasks is at least {LEAST_TASK_CPU}, as in ECS, not {cpu}"
+        )));
+    }
     let mut signals = Signals::take_over().map_err(Failure::io)?;
     let start = async {
         let host = Host::builder().max_instances(instances(&args));

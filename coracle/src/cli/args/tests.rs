@@ -76,7 +76,7 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_option() {
         ("coracle service create web -t a --replicas -1", "--replicas", "from 0 to 5000"),
         ("coracle service create we.b -t a", "<NAME>", "letters, digits"),
         ("coracle cluster create ''", "<NAME>", ""),
-        ("coracle run a.wasm --cpu 0", "--cpu", "from 128 to 196608"),
+        ("coracle run a.wasm --cpu 0", "--cpu", "from 2 to 196608"),
         ("coracle run a.wasm --memory 0", "--memory", "from 6 to"),
         ("coracle run a.wasm --fuel -5", "--fuel", "above 0"),
         ("coracle run a.wasm --env NAME", "--env", "NAME=VALUE"),
