@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
-use crate::BoxError;
 use crate::tcp_target::UpstreamBody;
+use crate::{BoxError, trailers};
 
 /// Body of a request on its way to a target, and of a response on its way back.
 ///
@@ -102,7 +102,9 @@ impl http_body::Body for Body {
                 self.0 = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Kind::Incoming(incoming) => {
+                Pin::new(incoming).poll_frame(cx).map_ok(trailers::cleaned).map_err(Into::into)
+            }
             Kind::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
             Kind::Boxed(boxed) => Pin::new(boxed).poll_frame(cx),
         }

@@ -20,7 +20,7 @@
 //! | `limits`, `access_log`, `metrics` | what clients may ask for; what can be seen of requests (`attached` to answers) |
 //! | `upgrade` | connections that are switched to another protocol, and spliced |
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
-//! | `body`, `drain` | a message's body; telling tasks to finish |
+//! | `body`, `trailers`, `drain` | a message's body; what may stand behind it; telling tasks to finish |
 //! | `coracle_stripe` | state that each thread has to itself |
 //! | `coalesce` | small messages leave in one buffer |
 //! | `turns`, `cookies`, `config_error` | weighted turns; stickiness; the one form of error for what is configured |
@@ -100,6 +100,7 @@ mod upgrade;
 mod worker;
 
 use coracle_stripe as stripe;
+mod trailers;
 
 pub use access_log::{AccessLog, AccessLogFormat};
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::stripe::Striped;
 use crate::{Body, ConfigError, Target, TargetError};
 pub(crate) use body::UpstreamBody;
-use body::{Held, LimitedBody, Progress, WatchedBody};
+use body::{Chunked, Held, LimitedBody, Progress, WatchedBody};
 use http2::Multiplexed;
 use patience::Patience;
 use pool::{Connection, Pool, Taken};
@@ -154,6 +154,11 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
     if request.headers().contains_key(header::TE) {
         // RFC 9110, 10.1.4: "A sender of TE MUST also send a "TE" connection option".
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if request.headers().contains_key(header::TRAILER) && !request.body().is_end_stream() {
+        // Over HTTP/2 trailers may follow a body of a known length.
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+        request = request.map(|body| Body::boxed(Chunked(body)));
     }
     let (request, progress) = watched(request);
     let request = match pool.take() {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::http2::Stream;
 use super::pool::Taken;
-use crate::{Body, BoxError};
+use crate::{Body, BoxError, trailers};
 
 /// What an answer holds of its connection until its last byte.
 pub(super) enum Held {
@@ -86,7 +86,7 @@ impl http_body::Body for UpstreamBody {
             Some(Err(_)) => self.connection = None,
             None => self.finish(),
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map(trailers::cleaned).map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -143,6 +143,26 @@ impl http_body::Body for WatchedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A body that does not say how long it is, so that HTTP/1.1 sends it in chunks: behind a body of a known length there is no
+/// place for trailers.
+pub(super) struct Chunked(pub(super) Body);
+
+impl http_body::Body for Chunked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
     }
 }
 

@@ -22,3 +22,4 @@ mod smuggling;
 mod support;
 mod tls;
 mod upgrades;
+mod trailers;
