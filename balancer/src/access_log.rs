@@ -6,9 +6,9 @@
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -35,8 +35,12 @@ pub enum AccessLogFormat {
 /// Where lines go.
 pub struct AccessLog {
     queue: SyncSender<Box<Record>>,
+    writer: Arc<Mutex<Writer>>,
     dropped: AtomicU64,
 }
+
+/// Locked by the thread that writes, and by whoever exchanges it; never by a request.
+type Writer = BufWriter<Box<dyn Write + Send>>;
 
 impl AccessLog {
     /// Writes to `writer`, on a thread that ends with the last handle.
@@ -46,10 +50,26 @@ impl AccessLog {
     /// The thread cannot be started.
     pub fn new(format: AccessLogFormat, writer: impl Write + Send + 'static) -> std::io::Result<Arc<Self>> {
         let (queue, records) = mpsc::sync_channel(QUEUE);
+        let writer = Arc::new(Mutex::new(buffered(writer)));
+        let writers = Arc::clone(&writer);
         thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write(&records, format, BufWriter::new(writer)))?;
-        Ok(Arc::new(Self { queue, dropped: AtomicU64::new(0) }))
+            .spawn(move || write(&records, format, &writers))?;
+        Ok(Arc::new(Self { queue, writer, dropped: AtomicU64::new(0) }))
+    }
+
+    /// Writes to another place from now on, for example to a file of the same name after the old one was renamed. Lines are
+    /// whole in one of the two. Waits for the line that is being written.
+    ///
+    /// # Errors
+    ///
+    /// The last lines could not be written to the old place. It is exchanged all the same.
+    pub fn set_writer(&self, writer: impl Write + Send + 'static) -> std::io::Result<()> {
+        let mut current = lock(&self.writer);
+        let flushed = current.flush();
+        // What could not be flushed now is not tried again.
+        drop(std::mem::replace(&mut *current, buffered(writer)).into_parts());
+        flushed
     }
 
     /// Requests that were not written, because they came faster than lines could be.
@@ -70,24 +90,33 @@ impl fmt::Debug for AccessLog {
     }
 }
 
-fn write(records: &Receiver<Box<Record>>, format: AccessLogFormat, mut writer: impl Write) {
+fn buffered(writer: impl Write + Send + 'static) -> Writer {
+    BufWriter::new(Box::new(writer))
+}
+
+fn lock(writer: &Mutex<Writer>) -> MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(records: &Receiver<Box<Record>>, format: AccessLogFormat, writer: &Mutex<Writer>) {
     loop {
         let record = match records.try_recv() {
             Ok(record) => record,
             // Nobody waits for the next line while the last ones are in a buffer.
             Err(TryRecvError::Empty) => {
-                if let Err(error) = writer.flush() {
+                if let Err(error) = lock(writer).flush() {
                     tracing::warn!(%error, "access log");
                 }
                 let Ok(record) = records.recv() else { return };
                 record
             }
             Err(TryRecvError::Disconnected) => {
-                writer.flush().ok();
+                lock(writer).flush().ok();
                 return;
             }
         };
-        if let Err(error) = writer.write_all(record.line(format).as_bytes()) {
+        let line = record.line(format);
+        if let Err(error) = lock(writer).write_all(line.as_bytes()) {
             tracing::warn!(%error, "access log");
         }
     }

@@ -1,8 +1,11 @@
 //! The answers the balancer gives itself, in the words and the form of an ALB.
 
+use std::error::Error;
+
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::limits::TooLong;
+use crate::pace::TooSlow;
 use crate::{Body, TargetError};
 
 /// The page an ALB would answer with.
@@ -29,7 +32,8 @@ pub(crate) fn page(status: StatusCode) -> Response<Body> {
 /// The status for a request that no target answered.
 pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
     match error {
-        TargetError::Failed(cause) if too_long(&**cause) => StatusCode::PAYLOAD_TOO_LARGE,
+        TargetError::Failed(cause) if among_causes::<TooLong>(&**cause) => StatusCode::PAYLOAD_TOO_LARGE,
+        TargetError::Failed(cause) if too_slow(&**cause) => StatusCode::REQUEST_TIMEOUT,
         // ALB: 502 when "the load balancer received a TCP RST from the target when attempting to establish a
         // connection". A task of ours that has stopped is no bad gateway: there is nobody to serve.
         TargetError::Unreached { .. } if in_process => StatusCode::SERVICE_UNAVAILABLE,
@@ -39,7 +43,16 @@ pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
     }
 }
 
-/// Whether the target was given less than it was promised, because the client sent more than it may.
-fn too_long(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<TooLong>())
+/// Whether the target was given less than it was promised because the client was too slow.
+pub(crate) fn too_slow(error: &(dyn Error + 'static)) -> bool {
+    among_causes::<TooSlow>(error)
+}
+
+/// Whether it is the client's fault that the target did not answer.
+pub(crate) fn of_client(error: &TargetError) -> bool {
+    matches!(error, TargetError::Failed(cause) if among_causes::<TooLong>(&**cause) || too_slow(&**cause))
+}
+
+fn among_causes<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (**error).source()).any(|error| error.is::<E>())
 }

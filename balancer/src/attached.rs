@@ -5,12 +5,14 @@ use http_body::Frame;
 
 use crate::access_log::Pending;
 use crate::limits::Permit;
+use crate::trace::Served;
 
 /// Dropped with the answer: then the request is over.
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     pub(crate) permit: Option<Permit>,
     pub(crate) log: Option<Pending>,
+    pub(crate) trace: Option<Served>,
 }
 
 impl Attached {

@@ -16,10 +16,14 @@ use crate::Routes;
 use crate::drain::Drain;
 use crate::limits::Limiter;
 use crate::listener::{self, Listener, ListenerConfig, Shared};
+use crate::trace::Tracer;
 use crate::worker::{self, Command, Workers};
 
 /// Threads beyond this help no machine we know, and each costs a socket per listener.
 const MAX_WORKERS: usize = 256;
+
+/// To send the last spans in, when it is shut down.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Code that runs on each data-plane thread before it serves.
 pub type WorkerHook = Arc<dyn Fn() + Send + Sync>;
@@ -33,6 +37,8 @@ pub struct BalancerConfig {
     pub timeouts: Timeouts,
     /// Runs on each data-plane thread before it serves, for example to give the thread what guests need.
     pub on_worker_start: Option<WorkerHook>,
+    /// Who is told of the requests of listeners that have no tracer of their own.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Time limits towards clients. (Those towards targets are the target's: [`TcpTargetConfig`](crate::TcpTargetConfig).)
@@ -57,6 +63,7 @@ impl Default for BalancerConfig {
             workers: thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS),
             timeouts: Timeouts::default(),
             on_worker_start: None,
+            tracer: None,
         }
     }
 }
@@ -109,6 +116,7 @@ pub struct Balancer {
 #[derive(Debug)]
 struct Inner {
     workers: Workers,
+    tracer: Option<Arc<Tracer>>,
     state: Mutex<State>,
 }
 
@@ -132,7 +140,7 @@ impl Balancer {
         }
         let (workers, ends) = worker::start(&config).map_err(BalancerError::Start)?;
         let state = State { listeners: Vec::new(), ends, shut_down: false };
-        Ok(Self { inner: Arc::new(Inner { workers, state: Mutex::new(state) }) })
+        Ok(Self { inner: Arc::new(Inner { workers, tracer: config.tracer, state: Mutex::new(state) }) })
     }
 
     /// Binds a port and begins to accept; requests are treated by `routes`, which may be a target group all go to. The
@@ -161,7 +169,9 @@ impl Balancer {
             x_forwarded_for: config.x_forwarded_for,
             forwarded: config.forwarded,
             limiter: ArcSwapOption::new(Limiter::new(config.limits)),
+            transfer_rates: ArcSwap::from_pointee(config.transfer_rates),
             access_log: config.access_log,
+            tracer: ArcSwapOption::new(config.tracer.or_else(|| self.inner.tracer.clone())),
             routes: ArcSwap::from_pointee(routes.into()),
             drain: Drain::new(),
             tasks: TaskTracker::new(),
@@ -188,6 +198,10 @@ impl Balancer {
             (std::mem::take(&mut state.listeners), std::mem::take(&mut state.ends))
         };
         future::join_all(listeners.iter().map(|listener| listener.close(deadline))).await;
+        if let Some(tracer) = &self.inner.tracer {
+            // The last requests' spans; whoever waits for the end does not wait for a collector that is not there.
+            tokio::time::timeout(LAST_SPANS, tracer.flush()).await.ok();
+        }
         self.inner.stop();
         // An error means that the thread has ended, which is all there is to know.
         future::join_all(ends).await;

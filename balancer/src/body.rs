@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
+use crate::pace::Upload;
 use crate::tcp_target::UpstreamBody;
 use crate::{BoxError, trailers};
 
@@ -24,6 +25,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
+    Upload(Upload),
     Upstream(UpstreamBody),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
@@ -50,6 +52,10 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         Self(Kind::Boxed(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    pub(crate) const fn upload(upload: Upload) -> Self {
+        Self(Kind::Upload(upload))
     }
 
     pub(crate) const fn upstream(body: UpstreamBody) -> Self {
@@ -105,6 +111,7 @@ impl http_body::Body for Body {
             Kind::Incoming(incoming) => {
                 Pin::new(incoming).poll_frame(cx).map_ok(trailers::cleaned).map_err(Into::into)
             }
+            Kind::Upload(upload) => Pin::new(upload).poll_frame(cx),
             Kind::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
             Kind::Boxed(boxed) => Pin::new(boxed).poll_frame(cx),
         }
@@ -115,6 +122,7 @@ impl http_body::Body for Body {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Upload(upload) => upload.is_end_stream(),
             Kind::Upstream(upstream) => upstream.is_end_stream(),
             Kind::Boxed(boxed) => boxed.is_end_stream(),
         }
@@ -125,6 +133,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Upload(upload) => upload.size_hint(),
             Kind::Upstream(upstream) => upstream.size_hint(),
             Kind::Boxed(boxed) => boxed.size_hint(),
         }
@@ -137,6 +146,7 @@ impl fmt::Debug for Body {
             Kind::Empty => "empty",
             Kind::Full(_) => "full",
             Kind::Incoming(_) => "incoming",
+            Kind::Upload(_) => "upload",
             Kind::Upstream(_) => "upstream",
             Kind::Boxed(_) => "boxed",
         };

@@ -31,6 +31,13 @@ impl ConfigError {
         &self.allowed
     }
 
+    /// The same error of a field that goes by another name.
+    #[must_use]
+    pub(crate) fn of(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = field.into();
+        self
+    }
+
     /// The same error of a field inside of `outer`.
     #[must_use]
     pub fn within(mut self, outer: impl fmt::Display) -> Self {

@@ -5,6 +5,7 @@ mod http1;
 mod http2;
 mod outbox;
 mod rewound;
+mod streams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub(crate) use activity::Exchange;
 use http1::Http1;
 use http2::Http2;
 use rewound::Rewound;
+pub(crate) use streams::{asked, handed};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -108,7 +110,7 @@ async fn begin(
         (None, true) => {
             let (start, protocol) = first_bytes(&mut stream, &listener.drain, timeouts).await?;
             let client = client(protocol, "http", peer, listener, limited, timeouts);
-            let io = Rewound::new(start, stream, timeouts);
+            let io = Rewound::new(start, stream, timeouts, client.rates);
             match protocol {
                 Protocol::Http1 => Serving::Http1 { connection: Http1::new(io, client) },
                 Protocol::Http2 => Serving::Other { connection: Http2::new(io, client).map(told).boxed() },
@@ -145,7 +147,7 @@ async fn over_tls(
         start
     };
     let client = client(protocol, "https", peer, listener, limited, timeouts);
-    let io = Rewound::new(start, stream, timeouts);
+    let io = Rewound::new(start, stream, timeouts, client.rates);
     told(match protocol {
         Protocol::Http1 => Http1::new(io, client).await,
         Protocol::Http2 => Http2::new(io, client).await,
@@ -162,8 +164,21 @@ fn client(
 ) -> Arc<Client> {
     let forwarded = Forwarded::new(peer, &listener, scheme);
     let address = peer.ip().to_canonical();
-    let watched = limited.is_some() || listener.access_log.is_some();
-    Arc::new(Client { listener, peer, address, forwarded, protocol, timeouts, limited, watched })
+    let tracer = listener.tracer.load_full();
+    let watched = limited.is_some() || listener.access_log.is_some() || tracer.is_some();
+    let rates = **listener.transfer_rates.load();
+    Arc::new(Client {
+        listener,
+        peer,
+        address,
+        forwarded,
+        protocol,
+        timeouts,
+        rates,
+        limited,
+        tracer,
+        watched,
+    })
 }
 
 /// How long a request's header may be, and of how many fields it may be if that is not hyper's number.

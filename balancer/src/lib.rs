@@ -15,9 +15,11 @@
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
 //! | `retry` | the way of a request that may be sent more than once |
-//! | `tls`, `proxy_protocol` | certificates; who a connection is from, told by or to a proxy |
+//! | `tls`, `acme`, `proxy_protocol` | certificates, and where they come from; who a connection is from, told by or to a proxy |
 //! | `layer4` | connections that are passed on as they are |
-//! | `limits`, `access_log`, `metrics` | what clients may ask for; what can be seen of requests (`attached` to answers) |
+//! | `limits`, `pace` | what clients may ask for, and how slowly |
+//! | `access_log`, `metrics`, `trace` | what can be seen of requests (`attached` to answers) |
+//! | `outgoing` | requests of the balancer's own |
 //! | `upgrade` | connections that are switched to another protocol, and spliced |
 //! | `tcp_target` | [`TcpTarget`]: HTTP over TCP, with a pool per thread |
 //! | `body`, `trailers`, `drain` | a message's body; what may stand behind it; telling tasks to finish |
@@ -70,6 +72,7 @@
 //! ```
 
 mod access_log;
+mod acme;
 mod answer;
 mod attached;
 mod balancer;
@@ -86,6 +89,8 @@ mod layer4;
 mod limits;
 mod listener;
 mod metrics;
+mod outgoing;
+mod pace;
 mod proxy;
 mod proxy_protocol;
 mod retry;
@@ -95,14 +100,16 @@ mod target;
 mod target_group;
 mod tcp_target;
 mod tls;
+mod trace;
+mod trailers;
 mod turns;
 mod upgrade;
 mod worker;
 
 use coracle_stripe as stripe;
-mod trailers;
 
 pub use access_log::{AccessLog, AccessLogFormat};
+pub use acme::{Acme, AcmeConfig, CertificateNames, LETS_ENCRYPT};
 pub use balancer::{Balancer, BalancerConfig, BalancerError, Timeouts, WorkerHook};
 pub use body::Body;
 pub use config_error::ConfigError;
@@ -111,6 +118,7 @@ pub use health::{GrpcMatcher, HealthCheckConfig, HealthCheckPort, HealthCheckPro
 pub use limits::{Limits, Rate};
 pub use listener::{Listener, ListenerConfig, ListenerProtocol};
 pub use metrics::prometheus;
+pub use pace::{MinimumRate, TransferRates};
 pub use proxy_protocol::ProxyProtocol;
 pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
@@ -121,6 +129,7 @@ pub use target_group::{
 };
 pub use tcp_target::{ProtocolVersion, TcpTarget, TcpTargetConfig};
 pub use tls::{Certificate, CertificateError, Certificates};
+pub use trace::{Tracer, TracingConfig};
 
 /// Any error, of a body or of whatever is behind a target.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -14,7 +14,9 @@ use crate::access_log::AccessLog;
 use crate::drain::Drain;
 use crate::headers::HeaderPolicy;
 use crate::limits::{Limiter, Limits};
+use crate::pace::TransferRates;
 use crate::tls::Certificates;
+use crate::trace::Tracer;
 use crate::{BalancerError, Routes};
 
 /// Connections the kernel holds for us while we are busy; it caps this to `net.core.somaxconn`.
@@ -40,8 +42,12 @@ pub struct ListenerConfig {
     pub forwarded: HeaderPolicy,
     /// What clients may ask for. By default nothing is limited but headers.
     pub limits: Limits,
+    /// How slow clients may be.
+    pub transfer_rates: TransferRates,
     /// Where a line is written for each request.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Who is told what becomes of each request.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl ListenerConfig {
@@ -55,7 +61,9 @@ impl ListenerConfig {
             x_forwarded_for: HeaderPolicy::Append,
             forwarded: HeaderPolicy::Preserve,
             limits: Limits::default(),
+            transfer_rates: TransferRates::default(),
             access_log: None,
+            tracer: None,
         }
     }
 }
@@ -112,7 +120,11 @@ pub(crate) struct Shared {
     pub(crate) forwarded: HeaderPolicy,
     /// Looked at once per connection.
     pub(crate) limiter: ArcSwapOption<Limiter>,
+    /// Looked at once per connection.
+    pub(crate) transfer_rates: ArcSwap<TransferRates>,
     pub(crate) access_log: Option<Arc<AccessLog>>,
+    /// Looked at once per connection.
+    pub(crate) tracer: ArcSwapOption<Tracer>,
     pub(crate) routes: ArcSwap<Routes>,
     pub(crate) drain: Drain,
     /// The accept loops and connections.
@@ -144,6 +156,16 @@ impl Listener {
     /// take is not counted against the new ones.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.limiter.store(Limiter::new(limits));
+    }
+
+    /// Serves connections that come from now on by other minima of their speed.
+    pub fn set_transfer_rates(&self, rates: TransferRates) {
+        self.shared.transfer_rates.store(Arc::new(rates));
+    }
+
+    /// Tells of the requests of connections that come from now on to another, or nobody.
+    pub fn set_tracer(&self, tracer: Option<Arc<Tracer>>) {
+        self.shared.tracer.store(tracer);
     }
 
     /// Makes TLS handshakes with other certificates from now on. False: it speaks no TLS.

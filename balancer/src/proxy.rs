@@ -11,22 +11,24 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::access_log::{Came, Pending};
 use crate::attached::Attached;
 use crate::balancer::Timeouts;
-use crate::connection::Exchange;
+use crate::connection::{self, Exchange};
 use crate::drain::Phase;
 use crate::fields::Fields;
 use crate::headers::Forwarded;
 use crate::limits::{Connected, LimitedBody};
 use crate::listener::Shared;
+use crate::pace::{TransferRates, Upload};
 use crate::routing::{Action, Place};
 use crate::rules::Refusal;
 use crate::target_group::{Asking, InFlight};
+use crate::trace::Tracer;
 use crate::upgrade::{self, Wish};
 use crate::{Body, BoxError, TargetError, TargetGroup, answer, headers, retry, rules};
 
@@ -40,22 +42,41 @@ pub(crate) struct Client {
     pub(crate) forwarded: Forwarded,
     pub(crate) protocol: Protocol,
     pub(crate) timeouts: Timeouts,
+    pub(crate) rates: TransferRates,
     pub(crate) limited: Option<Arc<Connected>>,
-    /// Something is configured that looks at each request: limits or an access log.
+    pub(crate) tracer: Option<Arc<Tracer>>,
+    /// Something is configured that looks at each request: limits, an access log or traces.
     pub(crate) watched: bool,
 }
 
 impl Client {
     /// A request's body on its way to a target.
-    fn body(&self, body: Incoming) -> Body {
-        match &self.limited {
-            Some(limited) if body.size_hint().upper().is_none() => match limited.limits().body {
-                Some(most) => Body::boxed(LimitedBody::new(body, most)),
-                None => Body::from(body),
-            },
+    pub(crate) fn body(&self, headers: &HeaderMap, body: Incoming) -> Body {
+        if body.is_end_stream() {
+            return Body::from(body);
+        }
+        let unsized_body = body.size_hint().upper().is_none();
+        let body = match self.rates.receive {
+            Some(rate) if !may_rest(headers) => Body::upload(Upload::new(body, rate)),
             _ => Body::from(body),
+        };
+        match self.limited.as_ref().and_then(|limited| limited.limits().body) {
+            Some(most) if unsized_body => Body::boxed(LimitedBody::new(body, most)),
+            _ => body,
         }
     }
+
+    fn request(&self, request: Request<Incoming>) -> Request<Body> {
+        let (parts, body) = request.into_parts();
+        let body = self.body(&parts.headers, body);
+        Request::from_parts(parts, body)
+    }
+}
+
+/// Whether a request is a stream of messages, each sent when there is one.
+fn may_rest(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    [&b"application/grpc"[..], b"application/connect+"].iter().any(|stream| kind.starts_with(stream))
 }
 
 /// What a client speaks.
@@ -76,16 +97,18 @@ pub(crate) fn serve(client: &Arc<Client>, request: Request<Incoming>) -> Answeri
     answer_to(client, request, None)
 }
 
-/// The way of a request that is counted against limits, or logged.
-fn watched(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
+/// The way of a request that is counted against limits, logged or traced.
+fn watched(client: &Arc<Client>, mut request: Request<Incoming>) -> Answering {
     let mut attached = Box::new(Attached::default());
+    let came = Came {
+        secure: client.forwarded.scheme == "https",
+        listener: &client.listener.name,
+        client: client.peer,
+        local: client.listener.address,
+    };
+    // Before the log, which names the trace.
+    attached.trace = client.tracer.as_ref().and_then(|tracer| tracer.begin(&mut request, &came));
     if let Some(log) = &client.listener.access_log {
-        let came = Came {
-            secure: client.forwarded.scheme == "https",
-            listener: &client.listener.name,
-            client: client.peer,
-            local: client.listener.address,
-        };
         attached.log = Some(Pending::new(log, &request, came));
     }
     let answering = match client.limited.as_ref().map(Connected::request).transpose() {
@@ -105,6 +128,9 @@ fn watched(client: &Arc<Client>, request: Request<Incoming>) -> Answering {
     let answer = async move {
         let Ok(mut response) = answering.await;
         let status = response.status();
+        if let Some(trace) = &attached.trace {
+            trace.answered(status);
+        }
         let body = response.body_mut();
         if let Some(log) = &mut attached.log {
             log.answered(status, body.claim.as_ref());
@@ -169,7 +195,7 @@ fn proceed(
         let retry = Arc::clone(retry);
         return Answering::Otherwise(retry::serve(Arc::clone(client), claim, request, retry).boxed());
     }
-    let answer = claim.call(request.map(|body| client.body(body)));
+    let answer = claim.call(client.request(request));
     Answering::Target { answer, claim: Some(claim), client: Arc::clone(client) }
 }
 
@@ -321,10 +347,12 @@ impl http_body::Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        connection::asked();
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
             Poll::Ready(None | Some(Err(_))) => (self.claim, self.attached) = (None, None),
             Poll::Ready(Some(Ok(frame))) => {
+                connection::handed(frame.data_ref().map_or(0, Bytes::len));
                 if let Some(attached) = &mut self.attached {
                     attached.frame(frame);
                 }

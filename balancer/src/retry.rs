@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
 use crate::proxy::{self, AnswerBody, Client};
@@ -30,14 +30,14 @@ pub(crate) async fn serve(
     retry: Arc<Retry>,
 ) -> Response<AnswerBody> {
     let (parts, body) = request.into_parts();
-    let body = match whole(body, client.timeouts.client_idle).await {
+    let body = match whole(client.body(&parts.headers, body), client.timeouts.client_idle).await {
         Ok(body) => body,
         Err(status) => return proxy::own_answer(status),
     };
     retry.earn();
     let (mut tried, mut left) = (Vec::new(), retry.policy.attempts);
     loop {
-        let request = Request::from_parts(parts.clone(), Body::full(body.clone()));
+        let request = Request::from_parts(parts.clone(), body.again());
         let error = match claim.call(request).await {
             Ok(response) => return proxy::pass_on(&client, claim, response),
             Err(error) => error,
@@ -65,12 +65,31 @@ pub(crate) async fn serve(
     }
 }
 
-async fn whole(body: Incoming, timeout: Duration) -> Result<Bytes, StatusCode> {
+/// A request's body that was read to its end.
+struct Whole {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    fn again(&self) -> Body {
+        match &self.trailers {
+            None => Body::full(self.data.clone()),
+            Some(trailers) => {
+                let trailers = std::future::ready(Some(Ok(trailers.clone())));
+                Body::boxed(Full::new(self.data.clone()).with_trailers(trailers))
+            }
+        }
+    }
+}
+
+async fn whole(body: Body, timeout: Duration) -> Result<Whole, StatusCode> {
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok(Whole { data: Bytes::new(), trailers: None });
     }
     match tokio::time::timeout(timeout, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(Whole { trailers: body.trailers().cloned(), data: body.to_bytes() }),
+        Ok(Err(error)) if answer::too_slow(&*error) => Err(StatusCode::REQUEST_TIMEOUT),
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
         Err(_elapsed) => Err(StatusCode::REQUEST_TIMEOUT),
     }

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 
 use http::Request;
 
-use crate::{ConfigError, TargetGroup};
+use crate::{ConfigError, TargetGroup, acme};
 pub use condition::Condition;
 pub use fixed_response::FixedResponse;
 pub use forward::Forward;
@@ -116,6 +116,14 @@ impl Routes {
             return Err(ConfigError::new("Priority", pair[0].priority, allowed));
         }
         Ok(Self { rules: rules.into(), default: default.into() })
+    }
+
+    /// The same, but that an authority's questions go to `challenges` whatever the rules say.
+    pub(crate) fn with_challenges(self, challenges: Arc<TargetGroup>) -> Self {
+        let path = Condition::path_pattern([format!("{}*", acme::CHALLENGES).as_str()]);
+        let path = path.expect("a path with a wildcard behind it");
+        let rule = Rule { priority: 0, conditions: [path].into(), action: challenges.into() };
+        Self { rules: std::iter::once(rule).chain(self.rules).collect(), default: self.default }
     }
 
     /// The action for this request of this client, and the priority of the rule it is of: the first that matches. That of

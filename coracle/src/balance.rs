@@ -1,18 +1,20 @@
 //! The balancer by itself, in front of servers that run elsewhere: what a file describes, and taking in another file while
 //! it serves.
 //!
-//! In reading order: `config` (the file), `rules` (conditions and actions in it), `limits`, `insight` (access logs and metrics), `running` (from one file to the next).
+//! In reading order: `config` (the file), `rules` (conditions and actions in it), `limits`, `insight` (access logs and metrics), `tracing` (spans), `acme` (certificates), `running` (from one file to the next).
 
+mod acme;
 mod config;
 mod insight;
 mod limits;
 mod rules;
 mod running;
+mod tracing;
 
 use std::fmt;
 
 pub use config::Config;
-pub use running::Balance;
+pub use running::{Balance, ReopenError};
 
 use crate::compose::ComposeError;
 

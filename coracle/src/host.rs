@@ -11,7 +11,7 @@ use std::{
 use coracle_api::{
     AutoScaling, CloudWatch, Coracle, Ecs, Logs, ParameterStore, Scheduler, SecretsManager, Server, Services,
 };
-use coracle_balancer::{Balancer, BalancerConfig, BalancerError};
+use coracle_balancer::{Balancer, BalancerConfig, BalancerError, Tracer, TracingConfig};
 use coracle_runtime::network::lookup::SystemResolver;
 use coracle_runtime::{Runtime, RuntimeError, Uplink};
 use coracle_supervisor::{
@@ -62,6 +62,7 @@ pub struct HostBuilder {
     max_instances: Option<u32>,
     host_ports: Option<IpAddr>,
     secret_key: Option<PathBuf>,
+    tracing: Option<TracingConfig>,
 }
 
 /// A host could not be started.
@@ -225,6 +226,12 @@ impl HostBuilder {
         Self { secret_key: Some(file.into()), ..self }
     }
 
+    /// Has a span of each request that comes to a listener, and of each attempt at a task, told to a collector.
+    #[must_use]
+    pub fn tracing(self, config: TracingConfig) -> Self {
+        Self { tracing: Some(config), ..self }
+    }
+
     /// Blocks for a moment: a small file.
     fn open_secret_key(&self) -> Result<Option<Arc<SecretKey>>, HostError> {
         let unusable = |path: &Path, source: Box<dyn std::error::Error + Send + Sync>| HostError::SecretKey {
@@ -312,7 +319,8 @@ fn prepare(settings: &HostBuilder, reserved: Vec<SocketAddr>) -> Result<Parts, H
         None => Arc::new(MemoryStore::new()),
     };
     let runtime = paths::open_runtime(settings.max_instances)?;
-    let balancer = Balancer::start(BalancerConfig::default())?;
+    let tracer = settings.tracing.clone().map(Tracer::start).transpose().map_err(BalancerError::Start)?;
+    let balancer = Balancer::start(BalancerConfig { tracer, ..BalancerConfig::default() })?;
     let uplink = Uplink::new(Arc::new(SystemResolver), reserved, paths::http_client());
     let config = LocalDriverConfig {
         data_dir: data_dir.map(Path::to_owned),

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::time::{Duration, Instant};
 
+use crate::pace::{MinimumRate, Pace};
+
 /// In place of a time: a request is under way.
 const BUSY: u64 = u64::MAX;
 
@@ -13,7 +15,9 @@ const BUSY: u64 = u64::MAX;
 pub(super) struct Activity {
     begun: Instant,
     /// How long the client may take nothing of its answer.
-    pub(super) patience: Duration,
+    patience: Duration,
+    /// How slowly it may take it.
+    rate: Option<MinimumRate>,
     /// When the last answer ended, in nanoseconds since it began.
     idle_since: AtomicU64,
     /// The last request had a body, of which some may be yet to come.
@@ -24,9 +28,14 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(patience: Duration, rate: Option<MinimumRate>) -> Self {
         let (idle_since, body, unsent, shut_down) = Default::default();
-        Self { begun: Instant::now(), patience, idle_since, body, unsent, shut_down }
+        Self { begun: Instant::now(), patience, rate, idle_since, body, unsent, shut_down }
+    }
+
+    /// For a client that takes its answer from now on.
+    pub(super) fn pace(&self) -> Pace {
+        Pace::new(self.rate, self.patience)
     }
 
     /// Since when there is no request. `None`: there is one.

@@ -9,13 +9,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::header_limits;
 use super::outbox::{Buffered, Outbox};
 use super::rewound::Rewound;
+use super::streams::Streams;
 use crate::BoxError;
 use crate::drain::{Phase, Watch};
 use crate::proxy::{self, AnswerBody, Answering, Client};
@@ -27,7 +28,7 @@ pin_project! {
     /// Serves a connection until it ends or is drained.
     pub(super) struct Http2<I> {
         #[pin]
-        connection: http2::Connection<Buffered<Rewound<I>>, Serve, TokioExecutor>,
+        connection: http2::Connection<Buffered<Rewound<I>>, Serve, Streams>,
         outbox: Outbox<Rewound<I>>,
         #[pin]
         watch: Watch,
@@ -42,7 +43,7 @@ where
     pub(super) fn new(io: Rewound<I>, client: Arc<Client>) -> Self {
         let watch = client.listener.drain.watch();
         let (header_bytes, _) = header_limits(&client);
-        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let mut builder = http2::Builder::new(Streams { rate: client.rates.send });
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)

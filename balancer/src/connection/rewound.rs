@@ -5,18 +5,17 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::rt::ReadBufCursor;
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{self, Sleep};
 
 use super::activity::Activity;
 use crate::balancer::Timeouts;
 use crate::coalesce;
+use crate::pace::{Pace, TransferRates};
 
 /// What most requests' heads fit into; the rest of a longer one is hyper's to read.
 const FIRST_READ: usize = 1024;
@@ -29,15 +28,15 @@ pin_project! {
         #[pin]
         io: TokioIo<I>,
         activity: Arc<Activity>,
-        // Armed when the client takes nothing of what is written to it: most take everything at once.
-        stalled: Option<Pin<Box<Sleep>>>,
+        // Kept while the client has not taken all that was written to it: most take everything at once.
+        pace: Option<Box<Pace>>,
     }
 }
 
 impl<I> Rewound<I> {
-    pub(super) fn new(start: Bytes, io: I, timeouts: Timeouts) -> Self {
-        let activity = Arc::new(Activity::new(timeouts.client_idle));
-        Self { start, io: TokioIo::new(io), activity, stalled: None }
+    pub(super) fn new(start: Bytes, io: I, timeouts: Timeouts, rates: TransferRates) -> Self {
+        let activity = Arc::new(Activity::new(timeouts.client_idle, rates.send));
+        Self { start, io: TokioIo::new(io), activity, pace: None }
     }
 
     pub(super) fn activity(&self) -> &Arc<Activity> {
@@ -69,22 +68,26 @@ impl<I: AsyncRead + Unpin> Rewound<I> {
     }
 }
 
-/// Passes on what became of a write, but for a client that has taken nothing for as long as it may.
-fn unless_stalled<T>(
-    written: Poll<io::Result<T>>,
-    stalled: &mut Option<Pin<Box<Sleep>>>,
-    patience: Duration,
+/// Passes on what became of a write, but for a client that is too slow.
+fn unless_slow(
+    written: Poll<io::Result<usize>>,
+    pace: &mut Option<Box<Pace>>,
+    activity: &Activity,
     cx: &mut Context<'_>,
-) -> Poll<io::Result<T>> {
-    if written.is_ready() {
-        if stalled.is_some() {
-            *stalled = None;
+) -> Poll<io::Result<usize>> {
+    activity.sends(written.is_pending());
+    let Poll::Ready(written) = written else {
+        let pace = pace.get_or_insert_with(|| Box::new(activity.pace()));
+        ready!(pace.poll_lost(cx));
+        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    };
+    if let (Some(behind), Ok(bytes)) = (pace.as_mut(), &written) {
+        behind.moved(*bytes);
+        if behind.is_even() {
+            *pace = None;
         }
-        return written;
     }
-    let sleep = stalled.get_or_insert_with(|| Box::pin(time::sleep(patience)));
-    ready!(sleep.as_mut().poll(cx));
-    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    Poll::Ready(written)
 }
 
 impl<I: AsyncRead> hyper::rt::Read for Rewound<I> {
@@ -111,14 +114,14 @@ impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = this.io.poll_write(cx, buf);
-        this.activity.sends(written.is_pending());
-        unless_stalled(written, this.stalled, this.activity.patience, cx)
+        unless_slow(written, this.pace, this.activity, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let flushed = this.io.poll_flush(cx);
-        this.activity.sends(flushed.is_pending() || this.stalled.is_some());
+        let waiting = this.pace.as_ref().is_some_and(|pace| pace.is_waiting());
+        this.activity.sends(flushed.is_pending() || waiting);
         flushed
     }
 
@@ -139,7 +142,6 @@ impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = coalesce::poll_write(this.io, cx, bufs);
-        this.activity.sends(written.is_pending());
-        unless_stalled(written, this.stalled, this.activity.patience, cx)
+        unless_slow(written, this.pace, this.activity, cx)
     }
 }

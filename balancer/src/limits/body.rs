@@ -5,9 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::BoxError;
+use crate::{Body, BoxError};
 
 /// The client sent more than it may. Found again among the causes of a target's failure, of which it is then the cause.
 #[derive(Debug, thiserror::Error)]
@@ -16,14 +15,14 @@ pub(crate) struct TooLong(u64);
 
 /// Ends in [`TooLong`] where the client goes on past the limit.
 pub(crate) struct LimitedBody {
-    incoming: Incoming,
+    body: Body,
     limit: u64,
     read: u64,
 }
 
 impl LimitedBody {
-    pub(crate) const fn new(incoming: Incoming, limit: u64) -> Self {
-        Self { incoming, limit, read: 0 }
+    pub(crate) const fn new(body: Body, limit: u64) -> Self {
+        Self { body, limit, read: 0 }
     }
 }
 
@@ -35,7 +34,7 @@ impl http_body::Body for LimitedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)?) else {
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
             return Poll::Ready(None);
         };
         self.read += frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -44,10 +43,10 @@ impl http_body::Body for LimitedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.body.size_hint()
     }
 }

@@ -14,7 +14,8 @@ use super::latency::{LatencyHistogram, Recorder};
 use super::retry::Retry;
 use crate::cookies::SetCookies;
 use crate::stripe::Striped;
-use crate::{Body, Target, TargetCounters, TargetError, TargetId};
+use crate::trace::Traced;
+use crate::{Body, Target, TargetCounters, TargetError, TargetId, answer};
 
 /// A target as the group holds it, from `register` until it is drained.
 pub(crate) struct Entry {
@@ -233,7 +234,10 @@ impl InFlight {
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
-        self.stripe.core.target.call(request)
+        match request.extensions().get::<Traced>() {
+            None => self.stripe.core.target.call(request),
+            Some(traced) => traced.clone().call(self, request),
+        }
     }
 
     pub(crate) fn count_response(&self, status: StatusCode) {
@@ -253,8 +257,8 @@ impl InFlight {
     /// Counts a request without an answer.
     pub(crate) fn count_error(&self, error: &TargetError) {
         self.stripe.failures.fetch_add(1, Ordering::Relaxed);
-        // A target that says it is full has not failed.
-        if !matches!(error, TargetError::Overloaded { .. }) {
+        // A target that says it is full has not failed, nor has one whose client left it without the rest of a request.
+        if !matches!(error, TargetError::Overloaded { .. }) && !answer::of_client(error) {
             self.note_failure();
         }
     }

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use coracle_balancer::{
-    Certificate, Certificates, ConfigError, HeaderPolicy, HealthCheckConfig, Limits, ListenerProtocol,
-    ProtocolVersion, TargetGroupAttributes, TcpTargetConfig,
+    AcmeConfig, Certificate, CertificateNames, ConfigError, HeaderPolicy, HealthCheckConfig, Limits,
+    ProtocolVersion, TargetGroupAttributes, TcpTargetConfig, TracingConfig, TransferRates,
 };
 
 use super::ConfigFileError;
 use super::insight::AccessLogFile;
 use super::limits;
 use super::rules::{ActionConfig, RuleConfig};
+use super::{acme, tracing};
 use crate::compose::reader::Field;
 use crate::compose::{ComposeError, yaml};
 
@@ -24,6 +25,9 @@ pub struct Config {
     pub(super) listeners: BTreeMap<String, ListenerFile>,
     /// Where `GET /metrics` is answered, and the place of that in the file.
     pub(super) metrics: Option<(SocketAddr, ComposeError)>,
+    /// Where spans go, by the file or else by OpenTelemetry's environment variables.
+    pub(super) tracing: Option<TracingConfig>,
+    pub(super) acme: Option<AcmeConfig>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,16 +42,30 @@ pub(super) struct GroupConfig {
 #[derive(Debug, Clone)]
 pub(super) struct ListenerFile {
     pub(super) address: SocketAddr,
-    pub(super) protocol: ListenerProtocol,
+    pub(super) speaks: Speaks,
+    /// Those of files.
+    pub(super) certificates: Vec<Certificate>,
+    /// The names of the one from an authority.
+    pub(super) acme: Option<CertificateNames>,
     pub(super) proxy_protocol: bool,
     pub(super) x_forwarded_for: HeaderPolicy,
     pub(super) forwarded: HeaderPolicy,
     pub(super) limits: Limits,
+    pub(super) rates: TransferRates,
     pub(super) access_log: Option<AccessLogFile>,
     pub(super) rules: Vec<RuleConfig>,
     pub(super) default: ActionConfig,
     /// Where the listener stands in the file, for what only shows when it is opened.
     pub(super) place: ComposeError,
+}
+
+/// A listener's protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Http,
+    Https,
+    Tcp,
+    Tls,
 }
 
 impl Config {
@@ -65,16 +83,29 @@ impl Config {
         })?;
         let environment = |name: &str| std::env::var(name).ok();
         let document = Field::document(&document, &environment);
-        let (mut groups, mut listeners, mut metrics) = (None, None, None);
+        let (mut groups, mut listeners, mut metrics, mut traced, mut acme) = (None, None, None, None, None);
         for (key, field) in document.settings()? {
             match key {
                 "targetGroups" => groups = Some(field),
                 "listeners" => listeners = Some(field),
                 "metrics" => metrics = Some((metrics_address(&field)?, field.error(String::new()))),
-                _ => return Err(field.unsupported(&["targetGroups", "listeners", "metrics"]).into()),
+                "acme" => acme = Some(acme::acme(&field, directory)?),
+                "tracing" => traced = Some(tracing::tracing(&field)?),
+                _ => {
+                    let supported = ["targetGroups", "listeners", "metrics", "tracing", "acme"];
+                    return Err(field.unsupported(&supported).into());
+                }
             }
         }
-        let mut config = Self { groups: BTreeMap::new(), listeners: BTreeMap::new(), metrics };
+        let tracing = match traced {
+            Some(tracing) => Some(tracing),
+            None => TracingConfig::from_env(environment).map_err(|error| ComposeError {
+                line: None,
+                path: String::new(),
+                message: error.to_string(),
+            })?,
+        };
+        let mut config = Self { groups: BTreeMap::new(), listeners: BTreeMap::new(), metrics, tracing, acme };
         if let Some(groups) = groups {
             for (name, field) in groups.entries()? {
                 config.groups.insert(name.to_owned(), group(&field)?);
@@ -88,7 +119,25 @@ impl Config {
             return Err(listeners.error("the file has no listeners").into());
         }
         config.check_addresses(&listeners)?;
+        config.check_acme(&listeners)?;
         Ok(config)
+    }
+
+    fn check_acme(&self, listeners: &Field<'_>) -> Result<(), ComposeError> {
+        let Some((name, _)) = self.listeners.iter().find(|(_, listener)| listener.acme.is_some()) else {
+            return Ok(());
+        };
+        if self.acme.is_none() {
+            return Err(
+                listeners.error(format!("{name} has acme, and the file has no acme to say from whom"))
+            );
+        }
+        if !self.listeners.values().any(|listener| listener.speaks == Speaks::Http) {
+            let why = "the authority asks for its challenges at port 80";
+            return Err(listeners
+                .error(format!("{name} has acme, which needs a listener of the protocol HTTP: {why}")));
+        }
+        Ok(())
     }
 
     fn check_addresses(&self, listeners: &Field<'_>) -> Result<(), ComposeError> {
@@ -243,19 +292,21 @@ fn listener(
     directory: &Path,
     groups: &BTreeMap<String, GroupConfig>,
 ) -> Result<ListenerFile, ComposeError> {
-    let (mut address, mut protocol, mut certificates, mut proxy_protocol) = (None, None, None, false);
+    let (mut address, mut protocol, mut proxy_protocol) = (None, None, false);
+    let (mut certificates, mut acme_at) = (None, None);
     let (mut rules, mut rules_at, mut default) = (Vec::new(), None, None);
     let (mut x_forwarded_for, mut forwarded) = (HeaderPolicy::Append, HeaderPolicy::Preserve);
-    let (mut limited, mut access_log) = (Limits::default(), None);
+    let (mut limited, mut rates, mut access_log) = (Limits::default(), TransferRates::default(), None);
     for (key, value) in field.settings()? {
         match key {
             "listen" => address = Some(socket_address(&value)?),
             "protocol" => protocol = Some(value),
             "certificates" => certificates = Some(value),
+            "acme" => acme_at = Some(value),
             "proxyProtocol" => proxy_protocol = value.boolean()?,
             "xForwardedFor" => x_forwarded_for = limits::policy(&value)?,
             "forwarded" => forwarded = limits::policy(&value)?,
-            "limits" => limited = limits::limits(&value)?,
+            "limits" => (limited, rates) = limits::limits(&value)?,
             "accessLog" => access_log = Some(limits::access_log(&value, directory)?),
             "rules" => {
                 for item in value.items()? {
@@ -269,6 +320,7 @@ fn listener(
                     "listen",
                     "protocol",
                     "certificates",
+                    "acme",
                     "proxyProtocol",
                     "xForwardedFor",
                     "forwarded",
@@ -281,9 +333,19 @@ fn listener(
             }
         }
     }
-    let protocol = speaks(field, protocol.as_ref(), certificates.as_ref(), directory)?;
+    let speaks = speaks(protocol.as_ref())?;
+    let names = acme_at.as_ref().map(acme::names).transpose()?;
+    let secured = matches!(speaks, Speaks::Https | Speaks::Tls);
+    if let Some(place) = certificates.as_ref().or(acme_at.as_ref()).filter(|_| !secured) {
+        return Err(place.error("certificates are for the protocols HTTPS and TLS"));
+    }
+    if secured && certificates.is_none() && names.is_none() {
+        return Err(field.error("certificates is missing"));
+    }
+    let read = |certificates: &Field<'_>| read_certificates(certificates, directory);
+    let certificates = certificates.as_ref().map(read).transpose()?.unwrap_or_default();
     let default = required(field, "default", default)?;
-    if matches!(protocol, ListenerProtocol::Tcp | ListenerProtocol::Tls(_)) {
+    if matches!(speaks, Speaks::Tcp | Speaks::Tls) {
         if let Some(rules) = &rules_at {
             return Err(rules.error("a TCP or TLS listener passes connections on and has no rules"));
         }
@@ -293,11 +355,14 @@ fn listener(
     }
     let listener = ListenerFile {
         address: required(field, "listen", address)?,
-        protocol,
+        speaks,
+        certificates,
+        acme: names,
         proxy_protocol,
         x_forwarded_for,
         forwarded,
         limits: limited,
+        rates,
         access_log,
         rules,
         default,
@@ -308,41 +373,23 @@ fn listener(
     Ok(listener)
 }
 
-fn speaks(
-    field: &Field<'_>,
-    protocol: Option<&Field<'_>>,
-    certificates: Option<&Field<'_>>,
-    directory: &Path,
-) -> Result<ListenerProtocol, ComposeError> {
-    let name = protocol.map(Field::string).transpose()?.unwrap_or_else(|| "HTTP".to_owned());
-    let secured = |make: fn(Certificates) -> ListenerProtocol| {
-        let certificates = required(field, "certificates", certificates)?;
-        Ok(make(read_certificates(certificates, directory)?))
-    };
-    match (name.as_str(), certificates) {
-        ("HTTP" | "TCP", Some(certificates)) => {
-            Err(certificates.error("certificates are for the protocols HTTPS and TLS"))
-        }
-        ("HTTP", None) => Ok(ListenerProtocol::Http),
-        ("TCP", None) => Ok(ListenerProtocol::Tcp),
-        ("HTTPS", _) => secured(ListenerProtocol::Https),
-        ("TLS", _) => secured(ListenerProtocol::Tls),
-        _ => {
-            let place = protocol.unwrap_or(field);
-            Err(place.error(format!("HTTP, HTTPS, TCP or TLS is expected, not {name:?}")))
-        }
-    }
+fn speaks(protocol: Option<&Field<'_>>) -> Result<Speaks, ComposeError> {
+    let Some(protocol) = protocol else { return Ok(Speaks::Http) };
+    protocol.parsed(|name| match name {
+        "HTTP" => Ok(Speaks::Http),
+        "HTTPS" => Ok(Speaks::Https),
+        "TCP" => Ok(Speaks::Tcp),
+        "TLS" => Ok(Speaks::Tls),
+        _ => Err(format!("HTTP, HTTPS, TCP or TLS is expected, not {name:?}")),
+    })
 }
 
-fn read_certificates(field: &Field<'_>, directory: &Path) -> Result<Certificates, ComposeError> {
-    let mut certificates = field
-        .items()?
-        .iter()
-        .map(|item| read_certificate(item, directory))
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter();
-    let default = certificates.next().ok_or_else(|| field.error("at least one certificate is expected"))?;
-    Ok(Certificates::new(default, certificates.collect()))
+fn read_certificates(field: &Field<'_>, directory: &Path) -> Result<Vec<Certificate>, ComposeError> {
+    let items = field.items()?;
+    if items.is_empty() {
+        return Err(field.error("at least one certificate is expected"));
+    }
+    items.iter().map(|item| read_certificate(item, directory)).collect()
 }
 
 fn read_certificate(field: &Field<'_>, directory: &Path) -> Result<Certificate, ComposeError> {

@@ -3,11 +3,11 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coracle_balancer::{
     AccessLog, AccessLogFormat, Body, HealthCheckConfig, RegisterOptions, Target, TargetError, TargetGroup,
-    TargetGroupConfig, TargetState, prometheus,
+    TargetGroupConfig, TargetState, Tracer, prometheus,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -23,21 +23,44 @@ pub(super) struct AccessLogFile {
 
 impl AccessLogFile {
     pub(super) fn open(&self) -> io::Result<Arc<AccessLog>> {
-        let writer: Box<dyn Write + Send> = match &self.path {
+        AccessLog::new(self.format, self.writer()?)
+    }
+
+    /// The file, made if it is not there: it may have been renamed since it was opened the last time.
+    pub(super) fn writer(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match &self.path {
             Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
             None => Box::new(io::stdout()),
-        };
-        AccessLog::new(self.format, writer)
+        })
     }
 }
 
-/// The groups that metrics tell of, shared between whoever changes them and the target that answers for them.
+/// What metrics tell of, shared between whoever changes it and the target that answers for it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Watched(Arc<Mutex<Vec<Arc<TargetGroup>>>>);
+pub(super) struct Watched(Arc<Mutex<Subjects>>);
+
+#[derive(Debug, Clone, Default)]
+struct Subjects {
+    groups: Vec<Arc<TargetGroup>>,
+    tracer: Option<Arc<Tracer>>,
+}
 
 impl Watched {
     pub(super) fn set(&self, groups: Vec<Arc<TargetGroup>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+        self.lock().groups = groups;
+    }
+
+    pub(super) fn set_tracer(&self, tracer: Option<Arc<Tracer>>) {
+        self.lock().tracer = tracer;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Subjects> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prometheus(&self) -> String {
+        let Subjects { groups, tracer } = self.lock().clone();
+        prometheus(&groups) + &tracer.map(|tracer| tracer.prometheus()).unwrap_or_default()
     }
 
     /// A group of one target in this process, which answers `GET /metrics`.
@@ -53,10 +76,9 @@ impl Target for Watched {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
         let mut response = Response::new(Body::empty());
         if request.uri().path() == "/metrics" {
-            let groups = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let format = HeaderValue::from_static("text/plain; version=0.0.4");
             response.headers_mut().insert(header::CONTENT_TYPE, format);
-            *response.body_mut() = Body::full(prometheus(&groups));
+            *response.body_mut() = Body::full(self.prometheus());
         } else {
             *response.status_mut() = StatusCode::NOT_FOUND;
         }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use coracle_balancer::{AccessLogFormat, HeaderPolicy, Limits, Rate};
+use coracle_balancer::{AccessLogFormat, HeaderPolicy, Limits, MinimumRate, Rate, TransferRates};
 
-use super::config::number;
+use super::config::{number, seconds};
 use super::insight::AccessLogFile;
 use crate::compose::ComposeError;
 use crate::compose::reader::Field;
 
-pub(super) fn limits(field: &Field<'_>) -> Result<Limits, ComposeError> {
-    let mut limits = Limits::default();
+pub(super) fn limits(field: &Field<'_>) -> Result<(Limits, TransferRates), ComposeError> {
+    let (mut limits, mut rates) = (Limits::default(), TransferRates::default());
     for (key, value) in field.settings()? {
         match key {
             "connections" => limits.connections = Some(number(&value, 1, 10_000_000)?),
@@ -23,6 +23,8 @@ pub(super) fn limits(field: &Field<'_>) -> Result<Limits, ComposeError> {
             // hyper wants room for 8 KiB.
             "headerBytes" => limits.header_bytes = Some(number(&value, 8_192, 1_048_576)?),
             "headerFields" => limits.header_fields = Some(number(&value, 1, 1_000)?),
+            "receiveRate" => rates.receive = minimum_rate(&value)?,
+            "sendRate" => rates.send = minimum_rate(&value)?,
             _ => {
                 let supported = [
                     "connections",
@@ -34,12 +36,27 @@ pub(super) fn limits(field: &Field<'_>) -> Result<Limits, ComposeError> {
                     "bodyBytes",
                     "headerBytes",
                     "headerFields",
+                    "receiveRate",
+                    "sendRate",
                 ];
                 return Err(value.unsupported(&supported));
             }
         }
     }
-    Ok(limits)
+    Ok((limits, rates))
+}
+
+/// `{bytesPerSecond: 240, grace: 60}`; 0 bytes are no minimum.
+fn minimum_rate(field: &Field<'_>) -> Result<Option<MinimumRate>, ComposeError> {
+    let mut minimum = MinimumRate::default();
+    for (key, value) in field.settings()? {
+        match key {
+            "bytesPerSecond" => minimum.bytes_per_second = number(&value, 0, 1_000_000_000)?,
+            "grace" => minimum.grace = seconds(&value)?,
+            _ => return Err(value.unsupported(&["bytesPerSecond", "grace"])),
+        }
+    }
+    Ok((minimum.bytes_per_second > 0).then_some(minimum))
 }
 
 /// `100`, or `{perSecond: 100, burst: 200}`; without a burst it is a second's worth.

@@ -35,6 +35,10 @@ async fn balance(file: &Path) -> Result<ExitCode, Failure> {
                 if hangup.is_none() {
                     break;
                 }
+                // First, and whatever becomes of the file: who rotates logs has renamed them already.
+                if let Err(error) = balance.reopen_access_logs() {
+                    Failure::failed(chain(&error)).report();
+                }
                 // What serves goes on serving, whatever the file says.
                 if let Err(failure) = read(file).and_then(|config| take_in(&mut balance, file, &config)) {
                     failure.report();

@@ -11,6 +11,7 @@ use coracle::{
     Host,
     compose::{self, Applied, ApplyError, Outcome, Project},
 };
+use coracle_balancer::TracingConfig;
 use coracle_supervisor::{OperationError, operations::CreateClusterRequest};
 
 use super::{
@@ -40,6 +41,10 @@ async fn up(args: UpArgs, project: Option<(PathBuf, Project)>) -> Result<ExitCod
     let mut host = Host::builder().data_dir(data_dir).api(args.api).host_ports(args.host_ports);
     if let Some(file) = args.secret_key {
         host = host.secret_key(file);
+    }
+    let tracing = TracingConfig::from_env(|name| env::var(name).ok()).map_err(Failure::usage)?;
+    if let Some(tracing) = tracing {
+        host = host.tracing(tracing);
     }
     let start = host.start();
     let host = tokio::select! {
