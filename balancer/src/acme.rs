@@ -257,6 +257,8 @@ impl Acme {
                     tracing::info!(names = ?names.0, until = ?kept.validity, "a new certificate");
                     serve(kept.certificate.clone());
                     (current, failures) = (Some(kept), 0);
+                    // An authority that gives certificates which are to be renewed already is not asked all the time.
+                    tokio::time::sleep(self.inner.config.first_retry).await;
                 }
                 Err(error) => {
                     let pause = self.inner.pause(failures);

@@ -173,3 +173,27 @@ fn limits_access_log_and_metrics_are_in_the_file_too() {
     let limited = || (0..3).map(|_| get(address, "/").unwrap().status).collect::<Vec<_>>();
     assert!(limited().contains(&429));
 }
+
+#[test]
+fn a_log_that_was_renamed_is_begun_anew_on_a_hangup() {
+    let a = server("a");
+    let file = File::new(&config(&[a], ", accessLog: {path: access.log}"));
+    let log = file.path.with_file_name("access.log");
+    let rotated = file.path.with_file_name("access.log.1");
+    let mut running = start(&file.path);
+    let address = listening(&mut running, "http");
+    eventually("the target", || get(address, "/before").unwrap().body, |body| body == "a");
+    let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    eventually("its line", || text(&log), |text| text.contains("/before"));
+    fs::rename(&log, &rotated).unwrap();
+    get(address, "/renamed").unwrap();
+    eventually("a line in the renamed file", || text(&rotated), |text| text.contains("/renamed"));
+    assert!(!log.exists());
+    // Whatever becomes of the rest of the file.
+    file.write("listeners: {}");
+    running.signal(Signal::HUP);
+    running.line_with("the file has no listeners");
+    get(address, "/after").unwrap();
+    eventually("a line in the new file", || text(&log), |text| text.contains("/after"));
+    assert!(!text(&rotated).contains("/after"));
+}

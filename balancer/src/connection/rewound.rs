@@ -145,3 +145,61 @@ impl<I: AsyncWrite> hyper::rt::Write for Rewound<I> {
         unless_slow(written, this.pace, this.activity, cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use hyper::rt::Write;
+    use tokio::io::AsyncReadExt;
+    use tokio::time::{Duration, Instant};
+
+    use super::*;
+    use crate::pace::MinimumRate;
+
+    /// Sends to a client that takes `bytes` each second. How it ends, and when.
+    async fn sent(bytes: usize, timeouts: Timeouts, rates: TransferRates) -> (io::Result<()>, Duration) {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        tokio::spawn(async move {
+            let mut taken = vec![0; bytes];
+            while bytes > 0 && theirs.read_exact(&mut taken).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            std::future::pending::<()>().await;
+            drop(theirs);
+        });
+        let mut io = Rewound::new(Bytes::new(), ours, timeouts, rates);
+        let (begun, mut left) = (Instant::now(), 100 * 1024);
+        while left > 0 {
+            let piece = vec![0; left.min(4096)];
+            match poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &piece)).await {
+                Ok(written) => left -= written,
+                Err(error) => return (Err(error), begun.elapsed()),
+            }
+        }
+        (Ok(()), begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_ended_when_it_is_too_far_behind() {
+        let timeouts = Timeouts::default();
+        let rate = MinimumRate { bytes_per_second: 240, grace: Duration::from_secs(60) };
+        let rates = TransferRates { send: Some(rate), ..TransferRates::default() };
+        let (enough, _) = sent(250, timeouts, rates).await;
+        assert!(enough.is_ok(), "{enough:?}");
+        // At a quarter of the minimum three of four seconds are owed.
+        let (ended, after) = sent(60, timeouts, rates).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!((70..100).contains(&after.as_secs()), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_minimum_only_one_that_takes_nothing() {
+        let timeouts = Timeouts::default();
+        let rates = TransferRates { send: None, ..TransferRates::default() };
+        let (slowly, _) = sent(10, timeouts, rates).await;
+        assert!(slowly.is_ok(), "{slowly:?}");
+        let (ended, after) = sent(0, timeouts, rates).await;
+        assert_eq!((ended.unwrap_err().kind(), after), (io::ErrorKind::TimedOut, timeouts.client_idle));
+    }
+}

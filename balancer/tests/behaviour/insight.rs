@@ -186,3 +186,31 @@ async fn the_trace_context_passes_as_it_is() {
         .await;
     assert_eq!(answer.body(), "00-a-b-01 k=v");
 }
+
+#[tokio::test]
+async fn after_the_writer_was_exchanged_lines_go_to_the_new_one_and_none_is_lost_or_torn() {
+    let (old, new) = (Written::default(), Written::default());
+    let log = AccessLog::new(AccessLogFormat::Json, old.clone()).unwrap();
+    let balancer = Balancer::start(BalancerConfig { workers: 1, ..BalancerConfig::default() }).unwrap();
+    let config = ListenerConfig { access_log: Some(Arc::clone(&log)), ..any_port() };
+    let listener = balancer.listen(config, group([("a", saying("a"))])).unwrap();
+    let front = Front { balancer, listener };
+    for index in 0..20 {
+        if index == 10 {
+            log.set_writer(new.clone()).unwrap();
+        }
+        front.get(&format!("/{index}")).await;
+    }
+    let last = new.lines(10).await;
+    assert!(last.iter().any(|line| line.contains("/19 ")), "{last:?}");
+    let mut all = old.lines(0).await;
+    all.extend(last);
+    for index in 0..20 {
+        let request = format!("/{index} HTTP/1.1");
+        let lines = all.iter().filter(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["request"].as_str().unwrap().ends_with(&request)
+        });
+        assert_eq!(lines.count(), 1, "{request}");
+    }
+}

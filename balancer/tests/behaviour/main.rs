@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod acme;
 mod cancellation;
 mod drain;
 mod failures;

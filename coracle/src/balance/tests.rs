@@ -48,6 +48,34 @@ listeners:
 }
 
 #[test]
+fn rates_traces_and_certificates_are_understood() {
+    let yaml = format!(
+        "acme: {{termsOfServiceAgreed: true, contact: ['mailto:ops@a.test'], storage: certificates}}
+tracing: {{endpoint: 'http://127.0.0.1:4318', sampleRatio: 0.5, serviceName: edge, headers: {{api-key: x}}}}
+{TARGETS}listeners:
+  http: {{listen: 127.0.0.1:0, default: {{forward: web}}, limits: {{receiveRate: {{bytesPerSecond: 500, grace: 5}}, sendRate: {{bytesPerSecond: 0}}}}}}
+  https: {{listen: 127.0.0.1:0, protocol: HTTPS, acme: {{domains: [a.test, www.a.test]}}, default: {{forward: web}}}}
+"
+    );
+    let config = Config::parse(&yaml, Path::new("/etc/coracle")).unwrap();
+    let acme = config.acme.unwrap();
+    assert_eq!(acme.storage, Path::new("/etc/coracle/certificates"));
+    assert_eq!(acme.directory, coracle_balancer::LETS_ENCRYPT);
+    let names = config.listeners["https"].acme.as_ref().unwrap();
+    assert_eq!(names.iter().collect::<Vec<_>>(), ["a.test", "www.a.test"]);
+    let tracing = config.tracing.unwrap();
+    assert_eq!(tracing.endpoint, "http://127.0.0.1:4318/v1/traces");
+    assert_eq!(
+        (tracing.sample_ratio, tracing.service_name.as_str(), tracing.headers.len()),
+        (0.5, "edge", 1)
+    );
+    let rates = config.listeners["http"].rates;
+    let receive = rates.receive.unwrap();
+    assert_eq!((receive.bytes_per_second, receive.grace.as_secs(), rates.send), (500, 5, None));
+    assert_eq!(config.listeners["https"].rates, coracle_balancer::TransferRates::default());
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
     let group = |text: &str| format!("targetGroups:\n  web: {text}\n");
     let listener = |text: &str| format!("{TARGETS}listeners:\n  http: {text}\n");
@@ -141,6 +169,60 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
                 "{listen: 127.0.0.1:0, rules: [{priority: 1, conditions: [{path-pattern: /}], action: {forward: web}}, {priority: 1, conditions: [{path-pattern: /}], action: {forward: web}}], default: {forward: web}}",
             ),
             "listeners.http.rules: Priority: \"1\" is not a priority that no other rule of the listener has",
+        ),
+    ] {
+        let refused = refusal(&text);
+        assert!(refused.contains(expected), "{text}\n-> {refused}\nnot {expected}");
+    }
+    let acme = |of: &str, acme: &str| {
+        format!(
+            "acme: {acme}\n{TARGETS}listeners: {{s: {{listen: 127.0.0.1:0, {of}, default: {{forward: web}}}}}}\n"
+        )
+    };
+    let names = "protocol: HTTPS, acme: {domains: [a.test]}";
+    for (text, expected) in [
+        (
+            acme(names, "{termsOfServiceAgreed: false}"),
+            "line 1: acme.termsOfServiceAgreed: true is expected: an authority gives certificates to those only who",
+        ),
+        (acme(names, "{}"), "line 1: acme: termsOfServiceAgreed is missing"),
+        (
+            acme(names, "{termsOfServiceAgreed: true, directory: 'http://ca.test'}"),
+            "acme.directory: directory: \"http://ca.test\" is not a URL that begins with https://",
+        ),
+        (
+            acme(names, "{termsOfServiceAgreed: true, contact: [ops]}"),
+            "acme.contact[0]: mailto:ADDRESS is expected, not \"ops\"",
+        ),
+        (
+            acme("protocol: HTTPS, acme: {domains: ['*.a.test']}", "{termsOfServiceAgreed: true}"),
+            "listeners.s.acme.domains: domains: \"*.a.test\" is not a DNS name without wildcards",
+        ),
+        (
+            acme("acme: {domains: [a.test]}", "{termsOfServiceAgreed: true}"),
+            "listeners.s.acme: certificates are for the protocols HTTPS and TLS",
+        ),
+        (
+            acme(names, "{termsOfServiceAgreed: true}"),
+            "s has acme, which needs a listener of the protocol HTTP: the authority asks for its challenges at port 80",
+        ),
+        (
+            listener(
+                "{listen: 127.0.0.1:0, protocol: HTTPS, acme: {domains: [a.test]}, default: {forward: web}}",
+            ),
+            "http has acme, and the file has no acme to say from whom",
+        ),
+        (
+            format!("tracing: {{endpoint: collector}}\n{TARGETS}"),
+            "tracing.endpoint: endpoint: \"collector/v1/traces\" is not a URL that begins with http:// or https://",
+        ),
+        (
+            format!("tracing: {{endpoint: 'http://a', sampleRatio: 2}}\n{TARGETS}"),
+            "tracing.sampleRatio: sampleRatio: \"2\" is not a number from 0 to 1",
+        ),
+        (
+            listener("{listen: 127.0.0.1:0, limits: {sendRate: {grace: 0}}, default: {forward: web}}"),
+            "listeners.http.limits.sendRate.grace: seconds from 0.001 to 86400 are expected, not \"0\"",
         ),
     ] {
         let refused = refusal(&text);
