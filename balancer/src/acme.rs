@@ -140,6 +140,12 @@ impl CertificateNames {
         Ok(Self(names))
     }
 
+    /// Says why there is none.
+    fn missed(&self, error: &AcmeError, pause: Duration) {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(names = ?self.0, error, again_in = ?pause, "no new certificate");
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -263,8 +269,7 @@ impl Acme {
                 Err(error) => {
                     let pause = self.inner.pause(failures);
                     failures = failures.saturating_add(1);
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(names = ?names.0, error, again_in = ?pause, "no new certificate");
+                    names.missed(&error, pause);
                     tokio::time::sleep(pause).await;
                 }
             }

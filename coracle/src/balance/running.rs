@@ -202,7 +202,7 @@ impl Balance {
         if let Some(acme) = self.acme.as_ref().filter(|acme| acme.config() == wanted) {
             return Ok(Some(acme.clone()));
         }
-        let unusable = |error| ComposeError {
+        let unusable = |error: io::Error| ComposeError {
             line: None,
             path: "acme.storage".to_owned(),
             message: format!("{}: {error}", wanted.storage.display()),
@@ -265,8 +265,11 @@ impl Balance {
             return Ok(Some((wanted.clone(), Arc::clone(tracer))));
         }
         let started = Tracer::start(wanted.clone());
-        let place =
-            |error| ComposeError { line: None, path: "tracing".to_owned(), message: format!("{error}") };
+        let place = |error: io::Error| ComposeError {
+            line: None,
+            path: "tracing".to_owned(),
+            message: error.to_string(),
+        };
         Ok(Some((wanted.clone(), started.map_err(place)?)))
     }
 
