@@ -4,6 +4,7 @@ use std::error::Error;
 
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::body::BrokenOff;
 use crate::limits::TooLong;
 use crate::pace::TooSlow;
 use crate::{Body, TargetError};
@@ -31,9 +32,10 @@ pub(crate) fn page(status: StatusCode) -> Response<Body> {
 
 /// The status for a request that no target answered.
 pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
+    if let Some(status) = fault_of_client(error) {
+        return status;
+    }
     match error {
-        TargetError::Failed(cause) if among_causes::<TooLong>(&**cause) => StatusCode::PAYLOAD_TOO_LARGE,
-        TargetError::Failed(cause) if too_slow(&**cause) => StatusCode::REQUEST_TIMEOUT,
         // ALB: 502 when "the load balancer received a TCP RST from the target when attempting to establish a
         // connection". A task of ours that has stopped is no bad gateway: there is nobody to serve.
         TargetError::Unreached { .. } if in_process => StatusCode::SERVICE_UNAVAILABLE,
@@ -43,16 +45,22 @@ pub(crate) fn status_of(error: &TargetError, in_process: bool) -> StatusCode {
     }
 }
 
-/// Whether the target was given less than it was promised because the client was too slow.
-pub(crate) fn too_slow(error: &(dyn Error + 'static)) -> bool {
-    among_causes::<TooSlow>(error)
+/// The status for a request of which the target was given less than it was promised: the client sent more than it may, did
+/// not send what it had said, or was too slow.
+pub(crate) fn fault_of_client(error: &TargetError) -> Option<StatusCode> {
+    let TargetError::Failed(cause) = error else { return None };
+    fault_in_body(&**cause)
 }
 
-/// Whether it is the client's fault that the target did not answer.
-pub(crate) fn of_client(error: &TargetError) -> bool {
-    matches!(error, TargetError::Failed(cause) if among_causes::<TooLong>(&**cause) || too_slow(&**cause))
-}
-
-fn among_causes<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| (**error).source()).any(|error| error.is::<E>())
+/// The status for a request whose body could not be read, where that is the client's fault.
+pub(crate) fn fault_in_body(error: &(dyn Error + 'static)) -> Option<StatusCode> {
+    std::iter::successors(Some(error), |error| (**error).source()).find_map(|error| {
+        if error.is::<TooLong>() {
+            return Some(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if error.is::<TooSlow>() {
+            return Some(StatusCode::REQUEST_TIMEOUT);
+        }
+        error.is::<BrokenOff>().then_some(StatusCode::BAD_REQUEST)
+    })
 }

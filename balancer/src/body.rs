@@ -30,6 +30,12 @@ enum Kind {
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
+/// A client left in the middle of its request's body, or sent something that is none. Found again among the causes of a
+/// target's failure, which is then no failure of the target.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body was broken off")]
+pub(crate) struct BrokenOff(#[source] pub(crate) hyper::Error);
+
 impl Body {
     /// A body without content.
     pub const fn empty() -> Self {
@@ -101,7 +107,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        let frame = match &mut self.0 {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -109,12 +115,13 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Incoming(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map_ok(trailers::cleaned).map_err(Into::into)
+                Pin::new(incoming).poll_frame(cx).map_err(|error| BrokenOff(error).into())
             }
             Kind::Upload(upload) => Pin::new(upload).poll_frame(cx),
             Kind::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
             Kind::Boxed(boxed) => Pin::new(boxed).poll_frame(cx),
-        }
+        };
+        frame.map_ok(trailers::cleaned)
     }
 
     fn is_end_stream(&self) -> bool {

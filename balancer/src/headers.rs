@@ -113,8 +113,8 @@ fn append(headers: &mut HeaderMap, name: HeaderName, there: bool, value: &Header
 }
 
 /// Turns a target's answer into one for the client.
-pub(crate) fn prepare_response<B>(response: &mut Response<B>) {
-    if Fields::of(response.headers()).any(Fields::HOP_BY_HOP) {
+pub(crate) fn prepare_response<B>(response: &mut Response<B>, fields: Fields) {
+    if fields.any(Fields::HOP_BY_HOP) {
         remove_hop_by_hop(response.headers_mut());
     }
     // The version is each hop's own; hyper lowers it for an HTTP/1.0 client.

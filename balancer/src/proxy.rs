@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::StreamBody;
 use hyper::body::Incoming;
 
 use crate::access_log::{Came, Pending};
@@ -220,6 +221,12 @@ fn refused<B>(request: &Request<B>, refusal: Refusal) -> Response<AnswerBody> {
     if request.version() < Version::HTTP_2 {
         // Who sent this may mean something else by the bytes that follow.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else if refusal.status == StatusCode::BAD_REQUEST {
+        // RFC 9113, 8.1.1: "Malformed requests or responses that are detected MUST be treated as a stream error of type
+        // PROTOCOL_ERROR". hyper resets a stream with what it finds in the error of a body.
+        let reset = h2::Error::from(h2::Reason::PROTOCOL_ERROR);
+        let body = StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(reset)]));
+        return response.map(|_page| AnswerBody::own(Body::boxed(body)));
     }
     response
 }
@@ -304,14 +311,19 @@ pub(crate) fn pass_on(
     claim: InFlight,
     mut response: Response<Body>,
 ) -> Response<AnswerBody> {
+    let fields = Fields::of(response.headers());
+    let refused = rules::check_answer(response.headers(), fields);
+    if let Err(refusal) = refused {
+        tracing::debug!(target = %claim.id(), refusal.reason, "answer refused");
+    }
     // 101 would hand the connection over to a protocol nobody asked for (a switch that was asked for does not come by
     // here), and other interim answers are no answers.
-    if response.status().is_informational() {
+    if response.status().is_informational() || refused.is_err() {
         claim.count_failure();
         return own_answer(StatusCode::BAD_GATEWAY);
     }
     claim.count_response(response.status());
-    headers::prepare_response(&mut response);
+    headers::prepare_response(&mut response, fields);
     claim.set_cookies(response.headers_mut());
     // The connection is about to be closed: the client should not find that out by losing its next request.
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {

@@ -89,8 +89,7 @@ async fn whole(body: Body, timeout: Duration) -> Result<Whole, StatusCode> {
     }
     match tokio::time::timeout(timeout, body.collect()).await {
         Ok(Ok(body)) => Ok(Whole { trailers: body.trailers().cloned(), data: body.to_bytes() }),
-        Ok(Err(error)) if answer::too_slow(&*error) => Err(StatusCode::REQUEST_TIMEOUT),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
+        Ok(Err(error)) => Err(answer::fault_in_body(&*error).unwrap_or(StatusCode::BAD_REQUEST)),
         Err(_elapsed) => Err(StatusCode::REQUEST_TIMEOUT),
     }
 }

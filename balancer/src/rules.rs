@@ -1,4 +1,4 @@
-//! Requests that hyper accepts and a proxy must not, each rule with its reason.
+//! Requests and answers that hyper accepts and a proxy must not, each rule with its reason.
 //!
 //! Refused by hyper itself already (400 or a closed connection): conflicting or malformed `Content-Length`,
 //! `Transfer-Encoding` that does not end in `chunked`, `Transfer-Encoding` on HTTP/1.0, folded header lines, NUL and
@@ -12,13 +12,14 @@
 //! - Identical `Content-Length` fields are one (RFC 9112, 6.3, rule 5), lines that end in a bare LF are lines (2.2):
 //!   what goes to the target is written anew from what was understood, so the two cannot disagree.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Version};
 
 use crate::fields::Fields;
 
 /// ALB: "request line: 16 K".
-const MAX_TARGET: usize = 16 * 1024;
+const MAX_REQUEST_LINE: usize = 16 * 1024;
 
 /// Fields of which a spelling with `_` is one with `-` to a target that reads its headers as CGI variables.
 const NEVER_UNDERSCORED: [&str; 7] = [
@@ -64,6 +65,27 @@ pub(crate) fn check<B>(request: &Request<B>, fields: Fields) -> Result<(), Refus
     if fields.any(Fields::UNDERSCORED) {
         check_underscores(request.headers())?;
     }
+    if request.version() == Version::HTTP_2 {
+        check_edges(request.headers())?;
+    }
+    Ok(())
+}
+
+/// Refuses an answer of a target that a client could read in another way than we have.
+pub(crate) fn check_answer(headers: &HeaderMap, fields: Fields) -> Result<(), Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        check_transfer_encoding(headers)?;
+        // RFC 9112, 6.3: "might indicate an attempt to perform request smuggling or response splitting and ought to be
+        // handled as an error". hyper reads the chunks and leaves us the length.
+        if lengths.next().is_some() {
+            return malformed("Content-Length beside Transfer-Encoding");
+        }
+    }
+    // hyper reads a list of equal numbers as one number.
+    if lengths.any(|length| !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return malformed("Content-Length other than a number");
+    }
     Ok(())
 }
 
@@ -73,9 +95,14 @@ fn check_method_and_target<B>(request: &Request<B>) -> Result<(), Refusal> {
     if request.method() == Method::CONNECT {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "CONNECT");
     }
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
     // ALB's limit. Less than hyper's, so that what we accept a target accepts as well.
-    if uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET) {
-        return refuse(StatusCode::URI_TOO_LONG, "request target longer than 16 KiB");
+    if request.method().as_str().len() + target.len() > MAX_REQUEST_LINE {
+        return refuse(StatusCode::URI_TOO_LONG, "method and request target longer than 16 KiB");
+    }
+    // RFC 3986, 2: a URI is ASCII. hyper lets UTF-8 through, which targets decode, refuse or cut off.
+    if !target.is_ascii() {
+        return malformed("request target with bytes above ASCII");
     }
     // RFC 9112, 3.2.4: the asterisk form is for OPTIONS only.
     if uri.path() == "*" && request.method() != Method::OPTIONS {
@@ -118,15 +145,27 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Characters of `host [":" port]` (RFC 3986, 3.2.2 and 3.2.3). Others, such as `/`, `@` and `,`, are read as a separator
-/// by one program and as part of the name by the next.
+/// `host [":" port]` (RFC 3986, 3.2.2 and 3.2.3). Other characters, such as `/`, `@` and `,`, are read as a separator by one
+/// program and as part of the name by the next; so is a second colon. No `%` either: names have none, and a target over
+/// HTTP/2 could not be told of it.
 fn valid_host(host: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte);
-    !host.is_empty() && host.iter().all(allowed)
+    let last = |wanted: u8| host.iter().rposition(|byte| *byte == wanted);
+    let (name, port) = match last(b':') {
+        // One before the bracket is part of an address.
+        Some(colon) if last(b']') < Some(colon) => (&host[..colon], &host[colon + 1..]),
+        _ => (host, &[][..]),
+    };
+    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte);
+    let valid_name = match name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")) {
+        Some(address) => address.iter().all(|byte| in_name(byte) || *byte == b':'),
+        None => !name.is_empty() && name.iter().all(in_name),
+    };
+    valid_name && port.iter().all(u8::is_ascii_digit)
 }
 
-/// Exactly `chunked`, once. hyper looks at the last coding only; the framing is ours to take off, so any other coding
-/// under it would be lost on the way (RFC 9112, 6.1: "SHOULD respond with 501"), and `chunked` twice is malformed (7.1).
+/// Exactly `chunked`, once, in requests and in answers. hyper looks at the last coding only; the framing is ours to take
+/// off, so any other coding under it would be lost on the way (RFC 9112, 6.1: "SHOULD respond with 501"), and `chunked`
+/// twice is malformed (7.1).
 fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -145,6 +184,17 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
         if value.as_bytes().split(|byte| *byte == b',').any(|option| framing(option.trim_ascii())) {
             return malformed("Connection names a field that frames or routes the message");
         }
+    }
+    Ok(())
+}
+
+/// RFC 9113, 8.2.1: "A field value MUST NOT start or end with an ASCII whitespace character". HTTP/1 takes it off, so that a
+/// target would see another value than our rules have.
+fn check_edges(headers: &HeaderMap) -> Result<(), Refusal> {
+    let blank = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
+    let mut values = headers.values().map(HeaderValue::as_bytes);
+    if values.any(|value| blank(value.first()) || blank(value.last())) {
+        return malformed("space around the value of a field");
     }
     Ok(())
 }

@@ -160,6 +160,13 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
         request.headers_mut().remove(header::CONTENT_LENGTH);
         request = request.map(|body| Body::boxed(Chunked(body)));
     }
+    if !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        // Said, because hyper takes a GET or a HEAD that does not say it for one without a body.
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let (request, progress) = watched(request);
     let request = match pool.take() {
         None => request,
@@ -260,6 +267,9 @@ async fn answered(
     };
     response.map_err(|mut error| match error.take_message() {
         Some(request) => SendError::Unsent(Box::new(request), error.into_error()),
-        None => SendError::Target(Box::new(TargetError::Failed(error.into_error().into()))),
+        None => {
+            let cause = progress.and_then(Progress::failure).unwrap_or_else(|| error.into_error().into());
+            SendError::Target(Box::new(TargetError::Failed(cause)))
+        }
     })
 }

@@ -109,7 +109,8 @@ fn switch(
     };
     claim.count_response(response.status());
     let target = hyper::upgrade::on(&mut response);
-    headers::prepare_response(&mut response);
+    let fields = Fields::of(response.headers());
+    headers::prepare_response(&mut response, fields);
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, granted);

@@ -8,7 +8,8 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{MinimumRate, Pace};
-use crate::{BoxError, trailers};
+use crate::BoxError;
+use crate::body::BrokenOff;
 
 /// Found again among the causes of a target's failure, of which it is then the cause.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ impl http_body::Body for Upload {
         if let Some(Ok(frame)) = &frame {
             self.pace.moved(frame.data_ref().map_or(0, Bytes::len));
         }
-        Poll::Ready(frame.map(|frame| frame.map(trailers::cleaned).map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BrokenOff(error).into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -256,9 +256,13 @@ impl InFlight {
 
     /// Counts a request without an answer.
     pub(crate) fn count_error(&self, error: &TargetError) {
+        // Else a client could have targets set aside.
+        if answer::fault_of_client(error).is_some() {
+            return;
+        }
         self.stripe.failures.fetch_add(1, Ordering::Relaxed);
-        // A target that says it is full has not failed, nor has one whose client left it without the rest of a request.
-        if !matches!(error, TargetError::Overloaded { .. }) && !answer::of_client(error) {
+        // A target that says it is full has not failed.
+        if !matches!(error, TargetError::Overloaded { .. }) {
             self.note_failure();
         }
     }

@@ -1,8 +1,8 @@
 //! The bodies on a connection to a target: watched, so that one that stalls ends the request.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ impl http_body::Body for UpstreamBody {
             Some(Err(_)) => self.connection = None,
             None => self.finish(),
         }
-        Poll::Ready(frame.map(|frame| frame.map(trailers::cleaned).map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -98,19 +98,39 @@ impl http_body::Body for UpstreamBody {
     }
 }
 
-/// Whether a request's body has moved since last asked.
+/// What is known of a request's body on its way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress(Arc<AtomicBool>);
+pub(super) struct Progress(Arc<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    moved: AtomicBool,
+    failure: Mutex<Option<BoxError>>,
+}
 
 impl Progress {
     fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.moved.store(true, Ordering::Relaxed);
     }
 
+    fn fail(&self, error: BoxError) {
+        *self.0.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// Whether it has moved since last asked.
     pub(super) fn moved(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+        self.0.moved.swap(false, Ordering::Relaxed)
+    }
+
+    /// Why it ended before its end, if it did: the error that hyper makes of that does not tell with HTTP/2.
+    pub(super) fn failure(&self) -> Option<BoxError> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body ended before its end")]
+struct Failed;
 
 /// A request's body that notes each frame that the connection takes from it.
 pub(super) struct WatchedBody {
@@ -134,7 +154,12 @@ impl http_body::Body for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.progress.note();
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| {
+                self.progress.fail(error);
+                Failed.into()
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -169,6 +169,23 @@ async fn an_answer_before_the_body_was_read_is_passed_on() {
     assert!(head.starts_with("HTTP/1.1 413"), "{head}");
 }
 
+/// Else clients could have targets ejected.
+#[tokio::test]
+async fn a_body_that_its_client_spoils_is_no_failure_of_the_target() {
+    let address = upstream(|mut stream, _| async move {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.ok();
+    })
+    .await;
+    let targets = group([("only", tcp(address))]);
+    let front = Front::new(Arc::clone(&targets));
+    let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for body in ["3\r\nabcd", "x\r\n", "3\r\nabc\r\n-1\r\n"] {
+        assert_eq!(front.raw(format!("{chunked}{body}")).await.status(), 400, "{body:?}");
+    }
+    assert_eq!(targets.targets()[0].counters.failures, 0);
+}
+
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 #[tokio::test]

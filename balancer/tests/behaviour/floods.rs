@@ -8,30 +8,13 @@ use coracle_balancer::{Body, Target};
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, frame,
+};
 use crate::support::{Front, group, target, within};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method: GET`, `:path: /`, `:scheme: http`, `:authority: test` (RFC 7541, appendix A and 6.2.1).
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 4, b't', b'e', b's', b't'];
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 fn counting() -> (Arc<dyn Target>, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));

