@@ -16,17 +16,21 @@ use crate::support::{DEADLINE, Running, coracle, eventually, get};
 
 /// An HTTP server that answers `text` to everything, health checks included.
 fn server(text: &'static str) -> SocketAddr {
+    serving(text, true)
+}
+
+fn serving(text: &'static str, checked: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || answer(stream, text));
+            thread::spawn(move || answer(stream, text, checked));
         }
     });
     address
 }
 
-fn answer(mut stream: TcpStream, text: &str) {
+fn answer(mut stream: TcpStream, text: &str, checked: bool) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -34,6 +38,10 @@ fn answer(mut stream: TcpStream, text: &str) {
             Ok(1) => head.push(byte[0]),
             _ => return,
         }
+    }
+    if !checked && head.starts_with(b"GET /health ") {
+        stream.read_to_end(&mut head).ok();
+        return;
     }
     let answer =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}", text.len());
@@ -105,6 +113,29 @@ fn it_balances_over_servers_and_takes_in_a_changed_file() {
 
     running.signal(Signal::TERM);
     running.wait().assert_success();
+}
+
+/// There is nobody to serve until the first check of the new one.
+#[test]
+fn a_file_that_replaces_all_targets_loses_no_request() {
+    let sets = [serving("0", true), serving("1", false)];
+    let text = |target: SocketAddr| {
+        format!(
+            "targetGroups: {{web: {{targets: ['{target}'], healthCheck: {{path: /health}}}}}}\n\
+             listeners: {{http: {{listen: '127.0.0.1:0', default: {{forward: web}}}}}}\n"
+        )
+    };
+    let file = File::new(&text(sets[0]));
+    let mut running = start(&file.path);
+    let address = listening(&mut running, "http");
+    eventually("the first target", || get(address, "/").unwrap().status, |status| *status == 200);
+    for turn in [1, 0, 1, 0] {
+        file.write(&text(sets[turn]));
+        running.signal(Signal::HUP);
+        listening(&mut running, "http");
+        let answer = get(address, "/").unwrap();
+        assert_eq!((answer.status, answer.body), (200, turn.to_string()));
+    }
 }
 
 #[test]

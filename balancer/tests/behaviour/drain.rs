@@ -10,6 +10,7 @@ use coracle_balancer::{
     TargetState,
 };
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -59,17 +60,18 @@ fn over_tcp() -> Stoppable {
     (tcp(address), Box::new(move || server.abort()))
 }
 
-/// Clients ask without a pause while the oldest of three targets is replaced, again and again.
-async fn replace_under_load(replacements: usize, make: fn() -> Stoppable) {
+/// Clients ask without a pause while the oldest `at_once` of the targets are replaced, again and again.
+async fn replace_under_load(targets: usize, at_once: usize, replacements: usize, make: fn() -> Stoppable) {
     let group = group([]);
     let front = Front::new(Arc::clone(&group));
-    let mut running = VecDeque::new();
+    let (mut running, mut gone) = (VecDeque::new(), Vec::new());
     let register = |running: &mut VecDeque<_>, index: usize| {
         let (target, stop) = make();
+        let left = Arc::downgrade(&target);
         group.register(index.to_string(), target, HEALTHY);
-        running.push_back((index, stop));
+        running.push_back((index, stop, left));
     };
-    (0..3).for_each(|index| register(&mut running, index));
+    (0..targets).for_each(|index| register(&mut running, index));
     let (over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut clients = JoinSet::new();
     for _ in 0..6 {
@@ -85,7 +87,7 @@ async fn replace_under_load(replacements: usize, make: fn() -> Stoppable) {
             }
         });
     }
-    for index in 3..3 + replacements {
+    for index in (targets..).step_by(at_once).take(replacements) {
         // At least one request between two replacements, so that they meet.
         let before = answered.load(Ordering::Relaxed);
         within(async {
@@ -94,26 +96,42 @@ async fn replace_under_load(replacements: usize, make: fn() -> Stoppable) {
             }
         })
         .await;
-        register(&mut running, index);
-        let (oldest, stop) = running.pop_front().unwrap();
-        within(group.deregister(&oldest.to_string().into())).await;
-        stop();
+        (index..index + at_once).for_each(|index| register(&mut running, index));
+        let oldest: Vec<_> = running.drain(..at_once).collect();
+        let drained = oldest.iter().map(|(index, ..)| group.deregister(&index.to_string().into()));
+        within(join_all(drained)).await;
+        for (_, stop, left) in oldest {
+            stop();
+            gone.push(left);
+        }
     }
     over.store(true, Ordering::Relaxed);
     while let Some(client) = within(clients.join_next()).await {
         client.unwrap();
     }
-    assert_eq!(group.targets().len(), 3);
+    assert_eq!(group.targets().len(), targets);
+    let nothing_is_left = async {
+        while gone.iter().any(|target| target.strong_count() > 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(nothing_is_left).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replacing_targets_in_process_under_load_loses_no_request() {
-    replace_under_load(200, in_process).await;
+    replace_under_load(3, 1, 200, in_process).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replacing_targets_over_tcp_under_load_loses_no_request() {
-    replace_under_load(100, over_tcp).await;
+    replace_under_load(3, 1, 100, over_tcp).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replacing_a_hundred_targets_at_once_again_and_again_loses_no_request_and_leaves_nothing() {
+    replace_under_load(100, 100, 100, in_process).await;
+    replace_under_load(100, 100, 5, over_tcp).await;
 }
 
 /// A target that says when it was called, and answers a request for each permit.

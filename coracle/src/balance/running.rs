@@ -389,15 +389,21 @@ impl Group {
             self.balanced.set_health_check(wanted.health_check.clone());
         }
         let talked_to_otherwise = self.target != wanted.target;
+        let serves = |address: &SocketAddr| {
+            let id = TargetId::new(address.to_string());
+            let usable = || self.balanced.target(&id).is_some_and(|target| target.state.is_usable());
+            self.targets.contains_key(address) && usable()
+        };
+        // Where none of those that serve stays, nobody would be there until the first check of a new one.
+        let none_stays = !self.targets.is_empty() && !wanted.targets.keys().any(serves);
         for (address, weight) in &wanted.targets {
-            let known = self.targets.get(address);
-            if known == Some(weight) && !talked_to_otherwise {
+            if self.targets.get(address) == Some(weight) && !talked_to_otherwise {
                 continue;
             }
             let id = TargetId::new(address.to_string());
             // A target that was healthy is not to be missed until its first check as another one.
-            let usable = self.balanced.target(&id).is_some_and(|target| target.state.is_usable());
-            let initial = if known.is_some() && usable { TargetState::Healthy } else { TargetState::Initial };
+            let trusted = none_stays || serves(address);
+            let initial = if trusted { TargetState::Healthy } else { TargetState::Initial };
             let target = Arc::new(TcpTarget::new(*address, wanted.target));
             self.balanced.register(id, target, RegisterOptions { initial, weight: *weight });
         }
