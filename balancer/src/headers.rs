@@ -1,6 +1,6 @@
 //! What a proxy changes in the headers of a message.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -59,6 +59,21 @@ impl Forwarded {
             x_forwarded_for: listener.x_forwarded_for,
             forwarded: listener.forwarded,
             element,
+        }
+    }
+}
+
+impl Forwarded {
+    /// Of one request that a program of this process sends to `port`.
+    pub(crate) fn inside(client: IpAddr, port: u16) -> Self {
+        let client = client.to_canonical().to_string();
+        Self {
+            client: HeaderValue::try_from(client).expect("an address is printed in visible ASCII"),
+            scheme: "http",
+            port: HeaderValue::from(port),
+            x_forwarded_for: HeaderPolicy::Append,
+            forwarded: HeaderPolicy::Preserve,
+            element: None,
         }
     }
 }

@@ -14,6 +14,7 @@
 //! | `balancer` | [`Balancer`]: owns the data-plane threads and the listeners |
 //! | `listener`, `worker`, `connection` | a port; a thread that accepts from it; a client's connection on that thread |
 //! | `proxy` | the way of one request: check (`rules`), rewrite (`headers`, `fields`), pick, call, answer (`answer`) |
+//! | `inside` | the same for requests of this process itself |
 //! | `retry` | the way of a request that may be sent more than once |
 //! | `tls`, `acme`, `proxy_protocol` | certificates, and where they come from; who a connection is from, told by or to a proxy |
 //! | `layer4` | connections that are passed on as they are |
@@ -85,6 +86,7 @@ mod drain;
 mod fields;
 mod headers;
 mod health;
+mod inside;
 mod layer4;
 mod limits;
 mod listener;

@@ -329,7 +329,7 @@ pub(crate) fn pass_on(
     if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| AnswerBody { body, claim: Some(claim), attached: None, exchange: None })
+    response.map(|body| AnswerBody::claimed(body, claim))
 }
 
 pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {
@@ -348,6 +348,11 @@ pub(crate) struct AnswerBody {
 impl AnswerBody {
     pub(crate) fn own(body: Body) -> Self {
         Self { body, claim: None, attached: None, exchange: None }
+    }
+
+    /// A target's, given back at its end.
+    pub(crate) fn claimed(body: Body, claim: InFlight) -> Self {
+        Self { body, claim: Some(claim), attached: None, exchange: None }
     }
 }
 

@@ -37,6 +37,12 @@ pub trait Target: Send + Sync + 'static {
     fn address(&self) -> Option<SocketAddr> {
         None
     }
+
+    /// Where other programs of this host reach it without the balancer: at its address, unless there is another place. One in this process may have
+    /// a socket of its own beside it.
+    fn reached_at(&self) -> Option<SocketAddr> {
+        self.address()
+    }
 }
 
 /// Why a target did not answer, in the terms the balancer answers in.

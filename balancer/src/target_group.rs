@@ -17,6 +17,7 @@ mod usable;
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -278,6 +279,11 @@ impl TargetGroup {
             .map(|index| index % count)
             .filter(|index| !tried.contains(&usable.targets[*index].core.key))
             .find_map(|index| usable.enter(index))
+    }
+
+    /// Where other programs reach the usable targets by themselves.
+    pub(crate) fn reached_at(&self) -> Vec<SocketAddr> {
+        self.usable.load().targets.iter().filter_map(|entry| entry.core.target.reached_at()).collect()
     }
 
     /// Takes in the outcome of one health check of the target with this key, and tells the state that follows. `None`: the

@@ -97,6 +97,17 @@ impl Forward {
         }
     }
 
+    /// The groups that get requests.
+    pub(crate) fn with_requests(&self) -> Box<dyn Iterator<Item = &Arc<TargetGroup>> + '_> {
+        match &self.0 {
+            Kind::One(group) => Box::new(std::iter::once(group)),
+            Kind::Weighted(weighted) => {
+                let some = weighted.groups.iter().filter(|weight| weight.weight > 0);
+                Box::new(some.map(|weight| &weight.group))
+            }
+        }
+    }
+
     /// The target whose turn it is, claimed. Else the group that has none, if one was chosen: as on ALB another group does
     /// not step in.
     pub(crate) fn pick(&self, asking: &Asking<'_>) -> Result<InFlight, Option<Arc<TargetGroup>>> {

@@ -12,6 +12,7 @@ mod frames;
 mod framing;
 mod health;
 mod http2_targets;
+mod inside;
 mod insight;
 mod layer4;
 mod limits;
