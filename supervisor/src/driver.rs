@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use http::StatusCode;
 use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 
@@ -195,6 +196,9 @@ pub enum MetadataDocument {
     /// The container.
     Container,
     /// The task with its containers.
+
+    /// Tells whether the task is protected from scale-in, or has it be as a body of ECS's agent endpoint says.
+    fn protection(&self, put: Option<Bytes>) -> BoxFuture<'static, (StatusCode, serde_json::Value)>;
     Task,
     /// The same with the task's tags.
     TaskWithTags,

@@ -2,16 +2,20 @@
 //!
 //! - `task`: the task and its containers, in AWS's PascalCase.
 //! - `stats`: what containers use, in Docker's form, as AWS has it.
+//! - `protection`: what a task says of itself: that it must not be stopped now.
 //!
 //! A driver brings the questions here ([`MetadataSource`]): what the answer says is the agent's record and the driver's accounts.
 
+mod protection;
 mod stats;
 mod task;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
@@ -67,6 +71,11 @@ impl MetadataSource for TaskMetadata {
     fn document(&self, container: &str, document: MetadataDocument) -> BoxFuture<'static, Option<Value>> {
         let (inner, container) = (Arc::clone(&self.inner), container.to_owned());
         async move { inner.document(&container, document).await }.boxed()
+    }
+
+    fn protection(&self, put: Option<Bytes>) -> BoxFuture<'static, (StatusCode, Value)> {
+        let inner = Arc::clone(&self.inner);
+        async move { inner.protection(put.as_deref()).await }.boxed()
     }
 }
 

@@ -95,7 +95,7 @@ impl WasiHttpHooks for OutgoingHttp {
         if let Some(metadata) = network.metadata(&request) {
             let (head, _) = request.into_parts();
             return Box::new(async move {
-                let response = metadata::answer(&*metadata, &head.method, head.uri.path()).await;
+                let response = metadata::answer(&*metadata, request).await;
                 Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
             });
         }

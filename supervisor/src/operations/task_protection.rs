@@ -14,7 +14,7 @@ use crate::error::OperationError;
 use crate::model::names::{ClusterName, TaskId};
 use crate::model::task::TaskRecord;
 use crate::model::task_protection::{DEFAULT_MINUTES, MAX_MINUTES, TaskProtection};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Shared, Supervisor};
 
 /// ECS: "A list of up to 10 task IDs or full ARN entries."
 const MAX_UPDATED: usize = 10;
@@ -66,7 +66,7 @@ impl Supervisor {
     ) -> Result<TaskProtectionResponse, OperationError> {
         let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
         bounded("tasks", request.tasks.len(), MAX_UPDATED)?;
-        let minutes = minutes(request.protection_enabled, request.expires_in_minutes)?;
+        let minutes = minutes("expiresInMinutes", request.protection_enabled, request.expires_in_minutes)?;
         self.records().cluster(&cluster).await?;
         let now = self.now();
         let protection = minutes.map(|minutes| TaskProtection {
@@ -74,8 +74,8 @@ impl Supervisor {
         });
         let mut response = TaskProtectionResponse::default();
         for id in self.parse_tasks(&cluster, &request.tasks)? {
-            match self.protect(&cluster, &id, protection).await? {
-                Ok(record) => response.protected_tasks.push(self.shown(&record)),
+            match protect(self.shared(), &cluster, &id, protection).await? {
+                Ok(protected) => response.protected_tasks.push(protected),
                 Err(failure) => response.failures.push(failure),
             }
         }
@@ -93,77 +93,87 @@ impl Supervisor {
         if request.tasks.is_empty() {
             let tasks = self.records().cluster_tasks(&cluster).await?;
             let live = tasks.iter().filter(|task| task.record.service.is_some() && !task.is_over());
-            response.protected_tasks = live.map(|task| self.shown(&task.record)).collect();
+            response.protected_tasks = live.map(|task| shown(self.shared(), &task.record)).collect();
             return Ok(response);
         }
         bounded("tasks", request.tasks.len(), MAX_SHOWN)?;
         for id in self.parse_tasks(&cluster, &request.tasks)? {
-            match self.records().live_task(&cluster, &id).await? {
-                Some((_, found)) if found.value.service.is_some() => {
-                    response.protected_tasks.push(self.shown(&found.value));
-                }
-                Some(_) => response.failures.push(self.not_valid(&cluster, &id)),
-                None => response.failures.push(Failure::missing(self.identity().task(&cluster, &id))),
+            match protection_of(self.shared(), &cluster, &id).await? {
+                Ok(protected) => response.protected_tasks.push(protected),
+                Err(failure) => response.failures.push(failure),
             }
         }
         Ok(response)
     }
 
-    /// Sets one task's protection, unless it cannot have one.
-    async fn protect(
-        &self,
-        cluster: &ClusterName,
-        id: &TaskId,
-        protection: Option<TaskProtection>,
-    ) -> Result<Result<TaskRecord, Failure>, OperationError> {
-        let missing = || Failure::missing(self.identity().task(cluster, id));
-        let Some((key, found)) = self.records().live_task(cluster, id).await? else {
-            return Ok(Err(missing()));
-        };
-        if found.value.service.is_none() || found.value.stop.is_some() {
-            return Ok(Err(self.not_valid(cluster, id)));
-        }
-        let change = |record: &mut TaskRecord| {
-            // A task that was told to stop meanwhile is past protection.
-            if record.stop.is_some() {
-                return Ok(None);
-            }
-            record.protection = protection;
-            Ok(Some(()))
-        };
-        match self.records().update(&key, || OperationError::ResourceNotFound, change).await {
-            Ok((record, Some(()))) => Ok(Ok(record)),
-            Ok((_, None)) => Ok(Err(self.not_valid(cluster, id))),
-            Err(OperationError::ResourceNotFound) => Ok(Err(missing())),
-            Err(error) => Err(error),
-        }
-    }
-
     fn parse_tasks(&self, cluster: &ClusterName, tasks: &[String]) -> Result<Vec<TaskId>, OperationError> {
         tasks.iter().map(|reference| self.identity().parse_task(cluster, reference)).collect()
     }
+}
 
-    fn shown(&self, record: &TaskRecord) -> ProtectedTask {
-        let now = self.now();
-        let protection = record.protection.filter(|protection| protection.holds(now));
-        ProtectedTask {
-            task_arn: self.identity().task(&record.cluster, &record.id),
-            protection_enabled: protection.is_some(),
-            expiration_date: protection.map(|protection| protection.expires_at),
-        }
+/// One task's protection, unless it cannot have one.
+pub(crate) async fn protection_of(
+    shared: &Shared,
+    cluster: &ClusterName,
+    id: &TaskId,
+) -> Result<Result<ProtectedTask, Failure>, OperationError> {
+    Ok(match shared.records.live_task(cluster, id).await? {
+        Some((_, found)) if found.value.service.is_some() => Ok(shown(shared, &found.value)),
+        Some(_) => Err(not_valid(shared, cluster, id)),
+        None => Err(Failure::missing(shared.config.identity.task(cluster, id))),
+    })
+}
+
+/// Sets one task's protection, unless it cannot have one.
+pub(crate) async fn protect(
+    shared: &Shared,
+    cluster: &ClusterName,
+    id: &TaskId,
+    protection: Option<TaskProtection>,
+) -> Result<Result<ProtectedTask, Failure>, OperationError> {
+    let missing = || Failure::missing(shared.config.identity.task(cluster, id));
+    let Some((key, found)) = shared.records.live_task(cluster, id).await? else {
+        return Ok(Err(missing()));
+    };
+    if found.value.service.is_none() || found.value.stop.is_some() {
+        return Ok(Err(not_valid(shared, cluster, id)));
     }
-
-    fn not_valid(&self, cluster: &ClusterName, id: &TaskId) -> Failure {
-        Failure {
-            arn: Some(self.identity().task(cluster, id)),
-            reason: "TASK_NOT_VALID".to_owned(),
-            detail: Some("Only tasks of services that are not stopping can be protected.".to_owned()),
+    let change = |record: &mut TaskRecord| {
+        // A task that was told to stop meanwhile is past protection.
+        if record.stop.is_some() {
+            return Ok(None);
         }
+        record.protection = protection;
+        Ok(Some(()))
+    };
+    match shared.records.update(&key, || OperationError::ResourceNotFound, change).await {
+        Ok((record, Some(()))) => Ok(Ok(shown(shared, &record))),
+        Ok((_, None)) => Ok(Err(not_valid(shared, cluster, id))),
+        Err(OperationError::ResourceNotFound) => Ok(Err(missing())),
+        Err(error) => Err(error),
     }
 }
 
-/// For how long; none to protect it no more.
-fn minutes(enabled: bool, given: Option<i64>) -> Result<Option<u32>, OperationError> {
+fn shown(shared: &Shared, record: &TaskRecord) -> ProtectedTask {
+    let now = shared.now();
+    let protection = record.protection.filter(|protection| protection.holds(now));
+    ProtectedTask {
+        task_arn: shared.config.identity.task(&record.cluster, &record.id),
+        protection_enabled: protection.is_some(),
+        expiration_date: protection.map(|protection| protection.expires_at),
+    }
+}
+
+fn not_valid(shared: &Shared, cluster: &ClusterName, id: &TaskId) -> Failure {
+    Failure {
+        arn: Some(shared.config.identity.task(cluster, id)),
+        reason: "TASK_NOT_VALID".to_owned(),
+        detail: Some("Only tasks of services that are not stopping can be protected.".to_owned()),
+    }
+}
+
+/// For how long; none to protect it no more. `field` is what a request calls it.
+pub(crate) fn minutes(field: &str, enabled: bool, given: Option<i64>) -> Result<Option<u32>, OperationError> {
     match (enabled, given) {
         // How long nothing lasts does not matter.
         (false, _) => Ok(None),
@@ -171,7 +181,7 @@ fn minutes(enabled: bool, given: Option<i64>) -> Result<Option<u32>, OperationEr
         (true, Some(given)) => {
             let minutes = u32::try_from(given).ok().filter(|minutes| (1..=MAX_MINUTES).contains(minutes));
             minutes.map(Some).ok_or_else(|| {
-                OperationError::invalid(format!("expiresInMinutes must be 1 to {MAX_MINUTES}, not {given}."))
+                OperationError::invalid(format!("{field} must be 1 to {MAX_MINUTES}, not {given}."))
             })
         }
     }

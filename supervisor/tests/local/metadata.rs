@@ -1,5 +1,6 @@
 //! The task metadata endpoint, asked by guests.
 
+use coracle_supervisor::operations::*;
 use serde_json::{Value, json};
 
 use crate::host::{Host, guest};
@@ -94,4 +95,31 @@ async fn nothing_is_told_of_another_task_and_nothing_without_a_network() {
     let operations: [&[&str]; 1] = [&["http", "http://169.254.170.2/v4/x"]];
     let lines = probe(&host, "netprobe", &operations, json!({ "networkMode": "none" })).await;
     assert!(lines[0].contains("error"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_of_a_service_protects_itself_by_sockets() {
+    let host = Host::new().await;
+    let body = r#"{"ProtectionEnabled":true,"ExpiresInMinutes":60}"#;
+    let put = format!(
+        "PUT ${{ECS_AGENT_URI}}/task-protection/v1/state HTTP/1.1\r\nhost: 169.254.170.2\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let command = ["tcp-reach", "169.254.170.2:80", &put, "then", "tcp-serve", "0.0.0.0:8080"];
+    let container = json!({ "command": command, "portMappings": [{ "containerPort": 8080 }] });
+    host.register_task("probe", &guest("netprobe"), container, json!({ "networkMode": "awsvpc" })).await;
+    let request = CreateServiceRequest {
+        service_name: "probe".to_owned(),
+        task_definition: "probe".to_owned(),
+        desired_count: Some(1),
+        ..CreateServiceRequest::default()
+    };
+    host.supervisor.create_service(request).await.unwrap();
+    let protected = async || {
+        let answer = host.supervisor.get_task_protection(GetTaskProtectionRequest::default()).await.unwrap();
+        answer.protected_tasks.iter().any(|task| task.protection_enabled)
+    };
+    host.until(|| protected()).await;
+    let task = host.running("probe").await.remove(0);
+    host.until(|| async { host.log(&task).contains(r#""ProtectionEnabled":true"#) }).await;
 }

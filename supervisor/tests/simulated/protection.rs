@@ -116,3 +116,60 @@ async fn what_cannot_be_protected_is_told_one_by_one() {
         assert!(error.contains(part), "{request}: {error}");
     }
 }
+
+/// What a task is answered at its agent's endpoint: status and body.
+async fn say(world: &World, arn: &str, put: Option<serde_json::Value>) -> (u16, serde_json::Value) {
+    let source = world.driver.metadata(&world.task_id(arn)).expect("the task is there");
+    let put = put.map(|put| put.to_string().into());
+    let (status, answer) = source.protection(put).await;
+    (status.as_u16(), answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_protects_itself_and_is_answered_in_awss_objects() {
+    let world = world(2).await;
+    let tasks = world.running("web").await;
+    let unprotected = json!({ "protection": {
+        "TaskArn": tasks[1], "ProtectionEnabled": false, "ExpirationDate": null } });
+    assert_eq!(say(&world, &tasks[1], None).await, (200, unprotected.clone()));
+    let set = json!({ "ProtectionEnabled": true, "ExpiresInMinutes": 10 });
+    let (status, answer) = say(&world, &tasks[1], Some(set)).await;
+    assert_eq!((status, &answer["protection"]["ProtectionEnabled"]), (200, &json!(true)), "{answer}");
+    let ends = answer["protection"]["ExpirationDate"].as_str().unwrap();
+    assert!(ends.starts_with("2026-01-01T00:1"), "{ends}");
+    assert_eq!(say(&world, &tasks[1], None).await.1, answer);
+    world.scale("web", 0).await.unwrap();
+    world.until_stopped(&tasks[0]).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(world.running("web").await, [tasks[1].clone()]);
+    let (status, answer) = say(&world, &tasks[1], Some(json!({ "ProtectionEnabled": false }))).await;
+    assert_eq!((status, answer), (200, unprotected));
+    world.until_stopped(&tasks[1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_says_wrong_is_an_error_and_what_cannot_be_protected_a_failure() {
+    let world = world(1).await;
+    let task = world.running("web").await.remove(0);
+    for (body, field) in [
+        (json!({}), "ProtectionEnabled"),
+        (json!({ "ProtectionEnabled": "yes" }), "ProtectionEnabled"),
+        (json!({ "ProtectionEnabled": true, "Minutes": 1 }), "Minutes"),
+        (json!({ "ProtectionEnabled": true, "ExpiresInMinutes": 0 }), "ExpiresInMinutes"),
+        (json!({ "ProtectionEnabled": true, "ExpiresInMinutes": 2881 }), "ExpiresInMinutes"),
+        (json!("ProtectionEnabled"), "struct State"),
+    ] {
+        let (status, answer) = say(&world, &task, Some(body.clone())).await;
+        let error = &answer["error"];
+        assert_eq!((status, &error["Code"]), (400, &json!("InvalidParameterException")), "{body}: {answer}");
+        assert_eq!(error["Arn"], task);
+        assert!(error["Message"].as_str().unwrap().contains(field), "{body}: {answer}");
+        assert!(answer["requestID"].is_string());
+    }
+    assert_eq!(say(&world, &task, None).await.1["protection"]["ProtectionEnabled"], false, "nothing changed");
+    let alone = world.run_task("web", 1).await.unwrap().remove(0);
+    world.until(|| async { world.driver.metadata(&world.task_id(&alone)).is_some() }).await;
+    let (status, answer) = say(&world, &alone, Some(json!({ "ProtectionEnabled": true }))).await;
+    assert_eq!((status, &answer["failure"]["Reason"]), (200, &json!("TASK_NOT_VALID")), "{answer}");
+    assert_eq!(answer["failure"]["Arn"], alone);
+}

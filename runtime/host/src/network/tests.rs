@@ -170,9 +170,17 @@ fn a_task_has_so_many_sockets_over_all_its_containers() {
 struct Told(SocketAddr);
 
 impl Metadata for Told {
-    fn answer(&self, path: &str) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
+    fn answer(
+        &self,
+        path: &str,
+        _: Option<bytes::Bytes>,
+    ) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
         let body = path.to_owned().into();
         Box::pin(async { metadata::MetadataAnswer { status: http::StatusCode::OK, body } })
+    }
+
+    fn takes(&self, _: &str) -> bool {
+        false
     }
 
     fn listener(&self) -> Option<SocketAddr> {

@@ -277,9 +277,17 @@ fn a_guest_may_shorten_its_timeouts_but_not_lengthen_them_for_ever() {
 struct Echo;
 
 impl metadata::Metadata for Echo {
-    fn answer(&self, path: &str) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
-        let body = Bytes::from(path.to_owned());
+    fn answer(
+        &self,
+        path: &str,
+        put: Option<Bytes>,
+    ) -> futures_util::future::BoxFuture<'static, metadata::MetadataAnswer> {
+        let body = put.unwrap_or_else(|| Bytes::from(path.to_owned()));
         Box::pin(async { metadata::MetadataAnswer { status: http::StatusCode::OK, body } })
+    }
+
+    fn takes(&self, path: &str) -> bool {
+        path.starts_with("/api/")
     }
 
     fn listener(&self) -> Option<SocketAddr> {
@@ -288,7 +296,7 @@ impl metadata::Metadata for Echo {
 }
 
 #[tokio::test]
-async fn the_task_metadata_endpoint_is_answered_here_and_only_reads() {
+async fn the_task_metadata_endpoint_is_answered_here_and_takes_short_bodies_where_it_does() {
     let network =
         task_with(HttpClient::default()).with_metadata(Arc::new(Echo)).container("".parse().unwrap());
     let mut hooks = OutgoingHttp::new(network);
@@ -303,5 +311,16 @@ async fn the_task_metadata_endpoint_is_answered_here_and_only_reads() {
         assert_eq!(answer.headers()["content-length"], length, "{method}");
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, text, "{method}");
+    }
+    for (path, length, status) in
+        [("/api/a", 4096, 200), ("/api/a", 4097, 413), ("/v4/a", 1, 405), ("/api/a", 0, 200)]
+    {
+        let body = Full::new(Bytes::from(vec![b'a'; length])).map_err(Error::from).boxed_unsync();
+        let request = Request::put(format!("http://169.254.170.2{path}")).body(body).unwrap();
+        let sent = hooks.send_request(request, None, Box::new(std::future::ready(Ok(()))));
+        let (answer, _) = Box::into_pin(sent).await.unwrap();
+        assert_eq!(answer.status(), status, "{path} {length}");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), if status == 200 { length } else { 0 }, "{path} {length}");
     }
 }

@@ -1,6 +1,6 @@
-//! The task metadata endpoint: which task and container a request is of, and how it comes here.
+//! The task metadata and agent endpoints: which task and container a request is of, and how it comes here.
 //!
-//! Each container has a secret of its own in its `ECS_CONTAINER_METADATA_URI_V4`: `http://169.254.170.2/v4/<secret>`. A request of `wasi:http` comes from its task
+//! Each container has a secret of its own in its `ECS_CONTAINER_METADATA_URI_V4`: `http://169.254.170.2/v4/<secret>`, and in its `ECS_AGENT_URI`: `http://169.254.170.2/api/<secret>`. A request of `wasi:http` comes from its task
 //! by nature, and is answered for that task's secrets alone. A connection says nothing of who made it ([`server`]): there the secret, which no other
 //! task knows, is all there is, and enough.
 
@@ -21,8 +21,13 @@ use crate::driver::{MetadataDocument, MetadataSource};
 
 /// Where containers find it.
 pub(super) const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
+/// Where they find what they may tell of themselves.
+pub(super) const AGENT_VARIABLE: &str = "ECS_AGENT_URI";
 /// What a path begins with.
 const VERSION: &str = "/v4/";
+const AGENT: &str = "/api/";
+/// A task's protection from scale-in, behind [`AGENT`] and a secret.
+const PROTECTION: &str = "/task-protection/v1/state";
 /// ECS: "By default ... the steady rate is 40 transactions per second, and the burst 60" of each task.
 const RATE: f64 = 40.0;
 const BURST: f64 = 60.0;
@@ -93,8 +98,17 @@ impl OpenEndpoint {
 
     /// Where a container finds what is told about it.
     pub(super) fn uri(&self, container: &str) -> Option<String> {
+        Some(format!("http://{}{VERSION}{}", ADDRESS.ip(), self.secret(container)?))
+    }
+
+    /// Where it says something of itself.
+    pub(super) fn agent_uri(&self, container: &str) -> Option<String> {
+        Some(format!("http://{}{AGENT}{}", ADDRESS.ip(), self.secret(container)?))
+    }
+
+    fn secret(&self, container: &str) -> Option<&str> {
         let (secret, _) = self.endpoint.containers.iter().find(|(_, of)| *of == container)?;
-        Some(format!("http://{}{VERSION}{secret}", ADDRESS.ip()))
+        Some(secret)
     }
 }
 
@@ -108,14 +122,19 @@ impl Drop for OpenEndpoint {
 }
 
 impl Metadata for TaskEndpoint {
-    fn answer(&self, path: &str) -> BoxFuture<'static, MetadataAnswer> {
-        let Some((container, document)) = self.asked(path) else {
+    fn answer(&self, path: &str, put: Option<Bytes>) -> BoxFuture<'static, MetadataAnswer> {
+        let is_protection = takes(path) && secret_of(path).is_some_and(|of| self.containers.contains_key(of));
+        let asked = self.asked(path);
+        if asked.is_none() && !is_protection {
             return std::future::ready(not_found(path)).boxed();
-        };
-        if !self.is_within_rate() {
-            let message = "task metadata: too many requests";
-            return std::future::ready(failure(StatusCode::TOO_MANY_REQUESTS, message)).boxed();
         }
+        if !self.is_within_rate() {
+            return std::future::ready(too_many(is_protection)).boxed();
+        }
+        let Some((container, document)) = asked else {
+            let answer = self.source.protection(put);
+            return answer.map(|(status, answer)| MetadataAnswer { status, body: text(&answer) }).boxed();
+        };
         let document = self.source.document(container, document);
         async move {
             match document.await {
@@ -126,6 +145,10 @@ impl Metadata for TaskEndpoint {
         .boxed()
     }
 
+    fn takes(&self, path: &str) -> bool {
+        takes(path)
+    }
+
     fn listener(&self) -> Option<SocketAddr> {
         *self.host.listener.get_or_init(|| server::start(&self.host))
     }
@@ -134,7 +157,7 @@ impl Metadata for TaskEndpoint {
 impl TaskEndpoint {
     /// The container and the document that a path names, if they are this task's.
     fn asked(&self, path: &str) -> Option<(&str, MetadataDocument)> {
-        let (secret, rest) = split(path)?;
+        let (secret, rest) = split(path, VERSION)?;
         let container = self.containers.get(secret)?;
         let document = match rest.strip_suffix('/').unwrap_or(rest) {
             "" => MetadataDocument::Container,
@@ -161,22 +184,40 @@ impl TaskEndpoint {
 }
 
 impl Shared {
-    /// The answer to a request of which only the path is known.
-    async fn answer(&self, path: &str) -> MetadataAnswer {
-        let endpoint = split(path).and_then(|(secret, _)| {
+    /// The answer to a request of which nothing tells whose it is but its path.
+    async fn answer(&self, path: &str, put: Option<Bytes>) -> MetadataAnswer {
+        let endpoint = secret_of(path).and_then(|secret| {
             self.by_secret.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
         });
         match endpoint {
-            Some(endpoint) => endpoint.answer(path).await,
+            Some(endpoint) => endpoint.answer(path, put).await,
             None => not_found(path),
         }
     }
 }
 
-/// Secret and rest of a path.
-fn split(path: &str) -> Option<(&str, &str)> {
-    let path = path.strip_prefix(VERSION)?;
+/// Secret and rest of a path that begins so.
+fn split<'a>(path: &'a str, beginning: &str) -> Option<(&'a str, &'a str)> {
+    let path = path.strip_prefix(beginning)?;
     Some(path.split_at(path.find('/').unwrap_or(path.len())))
+}
+
+fn secret_of(path: &str) -> Option<&str> {
+    split(path, VERSION).or_else(|| split(path, AGENT)).map(|(secret, _)| secret)
+}
+
+/// Whether a task can say something at this path.
+fn takes(path: &str) -> bool {
+    split(path, AGENT).is_some_and(|(_, rest)| rest == PROTECTION)
+}
+
+fn too_many(is_protection: bool) -> MetadataAnswer {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    if is_protection {
+        let error = json!({ "Code": "ThrottlingException", "Message": "Rate exceeded" });
+        return MetadataAnswer { status, body: text(&json!({ "error": error })) };
+    }
+    failure(status, "task metadata: too many requests")
 }
 
 fn not_found(path: &str) -> MetadataAnswer {
@@ -207,6 +248,12 @@ mod tests {
             let answer = json!(format!("{} {container} {document:?}", self.0));
             async move { Some(answer) }.boxed()
         }
+
+        fn protection(&self, put: Option<Bytes>) -> BoxFuture<'static, (StatusCode, Value)> {
+            let put = put.map(|put| String::from_utf8_lossy(&put).into_owned());
+            let answer = json!(format!("{} {put:?}", self.0));
+            async move { (StatusCode::OK, answer) }.boxed()
+        }
     }
 
     fn path(endpoint: &OpenEndpoint, container: &str, rest: &str) -> String {
@@ -215,7 +262,11 @@ mod tests {
     }
 
     async fn ask(endpoint: &OpenEndpoint, path: &str) -> (u16, String) {
-        let answer = endpoint.metadata().answer(path).await;
+        say(endpoint, path, None).await
+    }
+
+    async fn say(endpoint: &OpenEndpoint, path: &str, put: Option<&'static str>) -> (u16, String) {
+        let answer = endpoint.metadata().answer(path, put.map(Bytes::from)).await;
         (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).unwrap())
     }
 
@@ -246,9 +297,34 @@ mod tests {
 
         // By a connection, where the secret is all that is known.
         let shared = Arc::clone(&endpoints.inner);
-        assert_eq!(shared.answer(&foreign).await.status, StatusCode::OK);
+        assert_eq!(shared.answer(&foreign, None).await.status, StatusCode::OK);
         drop(other);
-        assert_eq!(shared.answer(&foreign).await.status, StatusCode::NOT_FOUND, "the task is gone");
+        assert_eq!(shared.answer(&foreign, None).await.status, StatusCode::NOT_FOUND, "the task is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_says_something_of_itself_alone() {
+        let endpoints = Endpoints::default();
+        let one = endpoints.open(["app"].into_iter(), Arc::new(Of("one")));
+        let other = endpoints.open(["app"].into_iter(), Arc::new(Of("other")));
+        let path = |of: &OpenEndpoint, rest: &str| {
+            format!("{}{rest}", of.agent_uri("app").unwrap().strip_prefix("http://169.254.170.2").unwrap())
+        };
+        let state = path(&one, PROTECTION);
+        assert!(one.metadata().takes(&state) && !one.metadata().takes(&path(&one, "")));
+        assert_eq!(ask(&one, &state).await, (200, "\"one None\"".to_owned()));
+        assert_eq!(say(&one, &state, Some("yes")).await, (200, r#""one Some(\"yes\")""#.to_owned()));
+        assert_eq!(say(&one, &path(&other, PROTECTION), Some("no")).await.0, 404);
+        for wrong in ["", "/", "/task", "/task-protection/v1", "/task-protection/v1/state/"] {
+            assert_eq!(ask(&one, &path(&one, wrong)).await.0, 404, "{wrong}");
+        }
+        // By a connection.
+        let shared = Arc::clone(&endpoints.inner);
+        let answer = shared.answer(&state, Some(Bytes::from("yes"))).await;
+        assert_eq!((answer.status, answer.body), (StatusCode::OK, Bytes::from(r#""one Some(\"yes\")""#)));
+        while ask(&one, &state).await.0 == 200 {}
+        let (status, throttled) = ask(&one, &state).await;
+        assert!(status == 429 && throttled.contains("ThrottlingException"), "{throttled}");
     }
 
     #[tokio::test(start_paused = true)]

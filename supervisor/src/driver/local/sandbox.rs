@@ -168,9 +168,14 @@ impl LocalSandbox {
     /// The container's environment, with what only this host can know.
     fn environment(&self, container: &str) -> Vec<(String, String)> {
         let mut variables = self.launch.environment(container);
-        if let Some(uri) = self.endpoint.as_ref().and_then(|endpoint| endpoint.uri(container)) {
-            variables.retain(|(name, _)| name != metadata::VARIABLE);
-            variables.push((metadata::VARIABLE.to_owned(), uri));
+        let endpoint = self.endpoint.as_ref();
+        let uris = [
+            (metadata::VARIABLE, endpoint.and_then(|endpoint| endpoint.uri(container))),
+            (metadata::AGENT_VARIABLE, endpoint.and_then(|endpoint| endpoint.agent_uri(container))),
+        ];
+        for (variable, uri) in uris.into_iter().filter_map(|(name, uri)| Some((name, uri?))) {
+            variables.retain(|(name, _)| name != variable);
+            variables.push((variable.to_owned(), uri));
         }
         variables
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use coracle_runtime::network::metadata::{MetadataAnswer, taken};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -76,7 +77,7 @@ async fn accept(listener: TcpListener, shared: Weak<Shared>) {
 async fn serve(stream: TcpStream, shared: Weak<Shared>) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &shared).await) }
+        async move { Ok::<_, Infallible>(answer(request, &shared).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -90,15 +91,20 @@ async fn serve(stream: TcpStream, shared: Weak<Shared>) {
     }
 }
 
-async fn answer<B>(request: &Request<B>, shared: &Weak<Shared>) -> Response<Full<Bytes>> {
-    let (status, body) = match (request.method(), shared.upgrade()) {
-        (&Method::GET | &Method::HEAD, Some(shared)) => {
-            let answer = shared.answer(request.uri().path()).await;
-            (answer.status, answer.body)
-        }
-        (_, Some(_)) => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
-        (_, None) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
+async fn answer(request: Request<hyper::body::Incoming>, shared: &Weak<Shared>) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let only = |status| MetadataAnswer { status, body: Bytes::new() };
+    let answer = match (head.method, shared.upgrade()) {
+        (Method::GET | Method::HEAD, Some(shared)) => shared.answer(path, None).await,
+        (Method::PUT, Some(shared)) if super::takes(path) => match taken(body).await {
+            Ok(body) => shared.answer(path, Some(body)).await,
+            Err(status) => only(status),
+        },
+        (_, Some(_)) => only(StatusCode::METHOD_NOT_ALLOWED),
+        (_, None) => only(StatusCode::SERVICE_UNAVAILABLE),
     };
+    let MetadataAnswer { status, body } = answer;
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
