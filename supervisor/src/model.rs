@@ -20,6 +20,7 @@ pub mod restart_policy;
 pub mod scaling;
 pub mod schedule;
 pub mod scheduled_run;
+pub mod scheduling_strategy;
 pub mod secret;
 pub mod service;
 pub(crate) mod shape;

@@ -176,7 +176,7 @@ pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: Service
         launch_type: record.launch_type,
         task_definition: identity.task_definition(&record.primary().task_definition),
         load_balancers: seen.load_balancer.into_iter().collect(),
-        scheduling_strategy: "REPLICA".to_owned(),
+        scheduling_strategy: record.scheduling_strategy,
         deployment_configuration: record.deployment_configuration.clone(),
         deployments: record.deployments.iter().enumerate().map(deployment).collect(),
         events: seen.events,

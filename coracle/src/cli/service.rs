@@ -3,6 +3,7 @@
 use coracle_supervisor::model::{
     deployment::pace::{BAKE_TIME, STEP_BAKE_TIME},
     publication::{ASLEEP, ENDPOINT, LISTEN, SCALE_TO_ZERO, TEST_LISTEN},
+    scheduling_strategy::SchedulingStrategy,
     service::Service,
 };
 use serde_json::{Value, json};
@@ -63,15 +64,18 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
     tags.extend(args.scale_to_zero.map(|seconds| tag(SCALE_TO_ZERO, seconds.to_string())));
     tags.extend(deployments.bake_time.map(|seconds| tag(BAKE_TIME, seconds.to_string())));
     tags.extend(deployments.step_bake_time.map(|seconds| tag(STEP_BAKE_TIME, seconds.to_string())));
-    let input = json!({
+    let mut input = json!({
         "cluster": args.cluster.cluster,
         "deploymentConfiguration": configuration(&deployments),
         "serviceName": args.name,
         "taskDefinition": args.task_definition,
-        "desiredCount": args.replicas,
         "enableExecuteCommand": true,
         "tags": tags,
     });
+    match args.daemon {
+        true => input["schedulingStrategy"] = json!(SchedulingStrategy::Daemon),
+        false => input["desiredCount"] = json!(args.replicas),
+    }
     change(&args.cluster, "CreateService", &input).await
 }
 
@@ -204,6 +208,7 @@ fn description(service: &Service, rollout: &str) -> String {
                 service.running_count, service.pending_count, service.desired_count
             ),
         ),
+        ("scheduling", service.scheduling_strategy.as_str().to_owned()),
         ("endpoint", endpoint(service).to_owned()),
         ("created", output::at(service.created_at)),
     ];

@@ -10,6 +10,7 @@ pub use super::deployment::{
 };
 use super::names::{ClusterName, ServiceName};
 use super::publication::Publication;
+use super::scheduling_strategy::SchedulingStrategy;
 use super::tags::Tag;
 use crate::clock::Timestamp;
 
@@ -28,6 +29,9 @@ pub struct ServiceRecord {
     pub name: ServiceName,
     /// ACTIVE, or DRAINING while its last tasks go.
     pub status: ServiceStatus,
+    /// How many tasks it is to have.
+    #[serde(default)]
+    pub scheduling_strategy: SchedulingStrategy,
     /// Tasks wanted.
     pub desired_count: u32,
     /// When it was created.
@@ -169,7 +173,7 @@ pub struct Service {
     pub launch_type: LaunchType,
     pub task_definition: String,
     pub load_balancers: Vec<LoadBalancer>,
-    pub scheduling_strategy: String,
+    pub scheduling_strategy: SchedulingStrategy,
     pub deployment_configuration: DeploymentConfiguration,
     pub deployments: Vec<Deployment>,
     pub events: Vec<ServiceEvent>,

@@ -1,13 +1,16 @@
 //! A service to be: what a CreateService asks for, checked.
 
+use serde_json::Value;
+
 use super::services::{CreateServiceRequest, DeploymentController};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
 use crate::model::deployment::{NewIds, Pace, ServiceDeploymentRecord, ServiceRevision, Slot, Traffic};
 use crate::model::names::quoted;
 use crate::model::publication::Publication;
+use crate::model::scheduling_strategy::{NODES, SchedulingStrategy};
 use crate::model::service::{
-    DeploymentConfiguration, DeploymentLimits, LoadBalancer, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS,
+    DeploymentConfiguration, LaunchType, LoadBalancer, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS,
     ServiceRecord, ServiceStatus, StoredServiceFields,
 };
 use crate::model::tags;
@@ -18,6 +21,7 @@ use crate::records::ServiceKey;
 #[derive(Debug)]
 pub(super) struct NewService {
     request: CreateServiceRequest,
+    scheduling_strategy: SchedulingStrategy,
     desired_count: u32,
     grace_period: u32,
     configuration: DeploymentConfiguration,
@@ -26,18 +30,12 @@ pub(super) struct NewService {
 }
 
 impl NewService {
-    pub(super) fn parse(request: CreateServiceRequest, desired: i64) -> Result<Self, OperationError> {
+    pub(super) fn parse(request: CreateServiceRequest) -> Result<Self, OperationError> {
+        let scheduling_strategy = request.scheduling_strategy.unwrap_or_default();
+        let desired_count = desired_count(&request, scheduling_strategy)?;
         tags::validate(&request.tags)?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
-        if let Some(strategy) =
-            request.scheduling_strategy.as_deref().filter(|strategy| *strategy != "REPLICA")
-        {
-            return Err(OperationError::invalid(format!(
-                "schedulingStrategy {} is not supported yet: use REPLICA.",
-                quoted(strategy)
-            )));
-        }
         if request.task_definition.is_empty() {
             return Err(OperationError::invalid("TaskDefinition can not be blank."));
         }
@@ -46,13 +44,16 @@ impl NewService {
         let configuration = DeploymentConfiguration::default().updated(
             request.deployment_configuration.clone(),
             pace,
-            DeploymentLimits::default(),
+            scheduling_strategy.limits(),
         )?;
+        let publication = Publication::parse(&request.tags)?;
+        scheduling_strategy.check(&configuration, publication.as_ref())?;
         Ok(Self {
-            desired_count: parse_desired_count(desired)?,
+            scheduling_strategy,
+            desired_count,
             grace_period: grace.unwrap_or(0),
             configuration,
-            publication: Publication::parse(&request.tags)?,
+            publication,
             pace,
             request,
         })
@@ -102,6 +103,7 @@ impl NewService {
             cluster: key.cluster.clone(),
             name: key.name.clone(),
             status: ServiceStatus::Active,
+            scheduling_strategy: self.scheduling_strategy,
             desired_count: self.desired_count,
             created_at: now,
             launch_type,
@@ -120,6 +122,57 @@ impl NewService {
             stored,
         }
     }
+}
+
+/// How many tasks a new service is to have.
+fn desired_count(
+    request: &CreateServiceRequest,
+    strategy: SchedulingStrategy,
+) -> Result<u32, OperationError> {
+    match strategy {
+        SchedulingStrategy::Replica => {
+            let desired = request.desired_count.ok_or_else(|| {
+                OperationError::invalid(
+                    "desiredCount must be given for a service of the REPLICA scheduling strategy.",
+                )
+            })?;
+            parse_desired_count(desired)
+        }
+        SchedulingStrategy::Daemon => {
+            refuse_for_daemon(
+                request.desired_count,
+                request.placement_strategy.as_ref(),
+                request.capacity_provider_strategy.as_ref(),
+            )?;
+            if request.launch_type == Some(LaunchType::Fargate) {
+                return Err(OperationError::invalid(
+                    "The daemon scheduling strategy does not support the launchType FARGATE: use EC2.",
+                ));
+            }
+            Ok(NODES)
+        }
+    }
+}
+
+/// What follows from the nodes cannot be asked for.
+pub(super) fn refuse_for_daemon(
+    desired_count: Option<i64>,
+    placement_strategy: Option<&Value>,
+    capacity_provider_strategy: Option<&Value>,
+) -> Result<(), OperationError> {
+    let is_given = |field: Option<&Value>| {
+        field.is_some_and(|value| !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()))
+    };
+    let why = if desired_count.is_some() {
+        "The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again"
+    } else if is_given(placement_strategy) {
+        "The daemon scheduling strategy does not support placement strategies. Remove the placement strategy and try again"
+    } else if is_given(capacity_provider_strategy) {
+        "Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling strategy."
+    } else {
+        return Ok(());
+    };
+    Err(OperationError::invalid(why))
 }
 
 pub(super) fn parse_desired_count(count: i64) -> Result<u32, OperationError> {

@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::new_service::{
-    NewService, parse_desired_count, parse_grace_period, refuse_controller, refuse_load_balancers,
+    NewService, parse_desired_count, parse_grace_period, refuse_controller, refuse_for_daemon,
+    refuse_load_balancers,
 };
 use super::{Failure, fields};
 use crate::driver::PublishError;
 use crate::error::OperationError;
 use crate::model::names::ServiceName;
+use crate::model::scheduling_strategy::SchedulingStrategy;
 use crate::model::service::{
-    DeploymentConfiguration, DeploymentLimits, LaunchType, LoadBalancer, PropagateTags, Service,
-    ServiceRecord, ServiceStatus, StoredServiceFields,
+    DeploymentConfiguration, LaunchType, LoadBalancer, PropagateTags, Service, ServiceRecord,
+    ServiceStatus, StoredServiceFields,
 };
 use crate::model::tags::Tag;
 use crate::records::{Records, ServiceKey, keys};
@@ -41,7 +43,7 @@ pub struct CreateServiceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check_grace_period_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduling_strategy: Option<String>,
+    pub scheduling_strategy: Option<SchedulingStrategy>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,7 +184,7 @@ pub struct ListServicesRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch_type: Option<LaunchType>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheduling_strategy: Option<String>,
+    pub scheduling_strategy: Option<SchedulingStrategy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,15 +207,10 @@ impl Supervisor {
     ) -> Result<CreateServiceResponse, OperationError> {
         let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
         let key = ServiceKey { cluster, name: ServiceName::parse(&request.service_name)? };
-        let desired = request.desired_count.ok_or_else(|| {
-            OperationError::invalid(
-                "desiredCount must be given for a service of the REPLICA scheduling strategy.",
-            )
-        })?;
         let token = fields::client_token(request.client_token.clone())?;
         let given = request.capacity_provider_strategy.as_ref();
         self.strategy(&key.cluster, request.launch_type, given).await?;
-        let new = NewService::parse(request, desired)?;
+        let new = NewService::parse(request)?;
 
         if let Some(existing) = self.records().service(&key).await? {
             return self.repeated(&key, &existing.value, token.as_deref()).await;
@@ -282,11 +279,21 @@ impl Supervisor {
             if record.status != ServiceStatus::Active {
                 return Err(OperationError::ServiceNotActive);
             }
+            if record.scheduling_strategy == SchedulingStrategy::Daemon {
+                refuse_for_daemon(
+                    request.desired_count,
+                    request.placement_strategy.as_ref(),
+                    request.capacity_provider_strategy.as_ref(),
+                )?;
+            }
             record.deployment_configuration = record.deployment_configuration.updated(
                 request.deployment_configuration.clone(),
                 record.pace,
-                DeploymentLimits::default(),
+                record.scheduling_strategy.limits(),
             )?;
+            record
+                .scheduling_strategy
+                .check(&record.deployment_configuration, record.publication.as_ref())?;
             record.desired_count = desired.unwrap_or(record.desired_count);
             record.health_check_grace_period_seconds =
                 grace.unwrap_or(record.health_check_grace_period_seconds);
@@ -330,7 +337,9 @@ impl Supervisor {
             if record.status != ServiceStatus::Active {
                 return Ok(None);
             }
-            if record.desired_count > 0 && !force {
+            // ECS: `force` is "only necessary to use this if the service uses the REPLICA scheduling strategy".
+            let is_replica = record.scheduling_strategy == SchedulingStrategy::Replica;
+            if is_replica && record.desired_count > 0 && !force {
                 return Err(OperationError::invalid(
                     "The service cannot be stopped while it is scaled above 0.",
                 ));

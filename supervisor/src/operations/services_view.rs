@@ -47,11 +47,11 @@ impl Supervisor {
         let cluster = self.identity().parse_cluster(request.cluster.as_deref())?;
         self.records().cluster(&cluster).await?;
         let services: Vec<ServiceRecord> = self.records().list(&keys::services(&cluster)).await?;
-        let replicas = request.scheduling_strategy.as_deref().is_none_or(|strategy| strategy == "REPLICA");
         let arns = services
             .iter()
             .filter(|service| {
-                replicas && request.launch_type.is_none_or(|wanted| service.launch_type == wanted)
+                request.scheduling_strategy.is_none_or(|wanted| service.scheduling_strategy == wanted)
+                    && request.launch_type.is_none_or(|wanted| service.launch_type == wanted)
             })
             .map(|service| self.identity().service(&service.cluster, &service.name))
             .collect();

@@ -8,6 +8,7 @@ use crate::model::capacity::Strategy;
 use crate::model::cluster::ClusterRecord;
 use crate::model::deployment::{DeploymentRecord, Slot};
 use crate::model::names::TaskId;
+use crate::model::scheduling_strategy::SchedulingStrategy;
 use crate::model::service::{LaunchType, PropagateTags, ServiceRecord};
 use crate::model::task::{ServiceMembership, StopCode, StopOrder, TargetHealth, TaskOverride, TaskRecord};
 use crate::operations::TaskDefinitionRecord;
@@ -209,7 +210,8 @@ async fn template(
 async fn strategy(shared: &Shared, record: &ServiceRecord) -> Result<Option<Strategy>, StoreError> {
     let own = record.stored.capacity_provider_strategy.as_ref();
     let own = own.and_then(|strategy| Strategy::parse(strategy).ok().flatten());
-    if own.is_some() || record.launch_type != LaunchType::default() {
+    let is_daemon = record.scheduling_strategy == SchedulingStrategy::Daemon;
+    if own.is_some() || is_daemon || record.launch_type != LaunchType::default() {
         return Ok(own);
     }
     let cluster = shared.records.get::<ClusterRecord>(&keys::cluster(&record.cluster)).await?;

@@ -3,6 +3,8 @@
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod autoscaling;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod daemon;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod definitions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod deployments;

@@ -75,6 +75,10 @@ pub(crate) struct ServiceCreate {
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::replicas, allow_negative_numbers = true)]
     pub(crate) replicas: u32,
 
+    /// One task on each node: ECS's scheduling strategy DAEMON
+    #[arg(long, conflicts_with = "replicas")]
+    pub(crate) daemon: bool,
+
     /// Publish it on this address; port 0 picks one
     #[arg(short, long, value_name = "ADDRESS", value_parser = values::listen_address)]
     pub(crate) listen: Option<SocketAddr>,

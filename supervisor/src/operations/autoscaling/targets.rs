@@ -15,6 +15,7 @@ use crate::autoscaling::{Reason, clamped, commit_change};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
 use crate::model::scaling::{ScalableTarget, Suspended};
+use crate::model::scheduling_strategy::SchedulingStrategy;
 use crate::model::service::{MAX_DESIRED_COUNT, ServiceStatus};
 use crate::records::{encode, keys};
 use crate::store::{Compare, Outcome, Transaction};
@@ -116,6 +117,12 @@ impl Supervisor {
             let service = service.ok_or_else(|| {
                 OperationError::invalid(format!("ECS service doesn't exist: {}", resource.resource_id))
             })?;
+            if service.value.scheduling_strategy == SchedulingStrategy::Daemon {
+                return Err(OperationError::invalid(format!(
+                    "The scheduling strategy DAEMON of {} does not support auto scaling: a daemon has a task on each node.",
+                    resource.resource_id
+                )));
+            }
             let known = self.records().get::<ScalableTarget>(&target_key).await?;
             let unchanged = match &known {
                 Some(found) => Compare::Revision(target_key.clone(), found.revision),
