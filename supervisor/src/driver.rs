@@ -24,6 +24,7 @@ use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
 use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
+use crate::model::service_connect::Offer;
 use crate::model::task::{NetworkBinding, TargetHealth, TaskOverride};
 use crate::model::task_definition::TaskDefinition;
 pub use meters::{ContainerMeters, TaskMeters};
@@ -38,8 +39,11 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Loads a task's images and reserves its address and files. Dropping the future undoes what it did.
     async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure>;
 
-    /// Binds a service's listeners in front of its target group. Doing so again for the same group answers the same address.
-    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError>;
+    /// Binds a service's listeners in front of its target group, if it has any, and answers where. Doing so again for the same group answers the same address.
+    async fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError>;
+
+    /// Has tasks find a published service by the names that it offers, with its requests' routing: these and no others from the answer on.
+    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>);
 
     /// Says which target groups the requests of a published service's listeners go to: no new request goes elsewhere from the answer on. Nothing
     /// happens to a service that is not published.
@@ -129,6 +133,10 @@ pub struct TaskLaunch {
     pub overrides: TaskOverride,
     /// Its service, unless it is a standalone task.
     pub service: Option<ServiceName>,
+    /// Where it finds services by name, if it does.
+    pub namespace: Option<String>,
+    /// Whether others find it by name.
+    pub offers: bool,
     /// What each container finds in its environment.
     pub environments: BTreeMap<String, Environment>,
     /// What the task is told about itself.
@@ -188,6 +196,9 @@ pub trait MetadataSource: std::fmt::Debug + Send + Sync + 'static {
         container: &str,
         document: MetadataDocument,
     ) -> BoxFuture<'static, Option<serde_json::Value>>;
+
+    /// Tells whether the task is protected from scale-in, or has it be as a body of ECS's agent endpoint says.
+    fn protection(&self, put: Option<Bytes>) -> BoxFuture<'static, (StatusCode, serde_json::Value)>;
 }
 
 /// The documents of ECS's task metadata endpoint.
@@ -196,9 +207,6 @@ pub enum MetadataDocument {
     /// The container.
     Container,
     /// The task with its containers.
-
-    /// Tells whether the task is protected from scale-in, or has it be as a body of ECS's agent endpoint says.
-    fn protection(&self, put: Option<Bytes>) -> BoxFuture<'static, (StatusCode, serde_json::Value)>;
     Task,
     /// The same with the task's tags.
     TaskWithTags,

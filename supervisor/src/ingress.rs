@@ -1,4 +1,4 @@
-//! Which services are published, and where.
+//! Which services are published, where, and under which names others find them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use crate::driver::{Driver, PublishError, Routing, TargetGroup};
 use crate::model::arn::Identity;
 use crate::model::deployment::{Slot, Traffic};
 use crate::model::publication::Publication;
+use crate::model::service_connect::Offer;
 use crate::records::ServiceKey;
 
 /// Requests in flight when a deleted service's listener closes: its tasks are gone by then, so there is hardly anything to wait for.
@@ -24,11 +25,14 @@ pub(crate) struct Ingress {
     endpoints: Mutex<HashMap<ServiceKey, Endpoint>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Endpoint {
-    address: SocketAddr,
+    /// Its listener's; none where it is only found by name.
+    address: Option<SocketAddr>,
     /// Where its requests go now.
     traffic: Traffic,
+    /// What it is found by.
+    offer: Option<Offer>,
 }
 
 impl Ingress {
@@ -45,18 +49,35 @@ impl Ingress {
         }
     }
 
-    /// Opens a service's listeners, and sends their requests where they belong.
+    /// Opens a service's listeners, and sends its requests where they belong.
     pub(crate) async fn publish(
         &self,
         key: &ServiceKey,
         publication: &Publication,
         traffic: Traffic,
-    ) -> Result<SocketAddr, PublishError> {
+    ) -> Result<(), PublishError> {
         let address = self.driver.publish(&self.group(key, publication, Slot::Blue)).await?;
-        let begins_with = Endpoint { address, traffic: Traffic::default() };
+        let begins_with = Endpoint { address, traffic: Traffic::default(), offer: None };
         self.lock().entry(key.clone()).or_insert(begins_with);
         self.route(key, publication, traffic);
-        Ok(address)
+        Ok(())
+    }
+
+    /// Has a published service found by what it offers, and by nothing else.
+    pub(crate) fn announce(&self, key: &ServiceKey, publication: &Publication, offer: Option<&Offer>) {
+        // Held to the end: what is noted is what is so.
+        let mut endpoints = self.lock();
+        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.offer.as_ref() != offer)
+        else {
+            return;
+        };
+        self.driver.announce(&self.group(key, publication, Slot::Blue), offer);
+        endpoint.offer = offer.cloned();
+    }
+
+    /// Whether a service gets requests.
+    pub(crate) fn is_published(&self, key: &ServiceKey) -> bool {
+        self.lock().contains_key(key)
     }
 
     /// Sends a published service's requests where `traffic` says. From the answer on none goes elsewhere any more.
@@ -111,7 +132,7 @@ impl Ingress {
     }
 
     pub(crate) fn endpoint(&self, key: &ServiceKey) -> Option<SocketAddr> {
-        self.lock().get(key).map(|endpoint| endpoint.address)
+        self.lock().get(key).and_then(|endpoint| endpoint.address)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ServiceKey, Endpoint>> {

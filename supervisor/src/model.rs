@@ -23,6 +23,7 @@ pub mod scheduled_run;
 pub mod scheduling_strategy;
 pub mod secret;
 pub mod service;
+pub mod service_connect;
 pub(crate) mod shape;
 pub mod size;
 pub mod tags;

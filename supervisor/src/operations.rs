@@ -14,6 +14,7 @@ pub mod parameters;
 pub mod reclaim_capacity;
 pub mod schedules;
 pub mod secrets_manager;
+mod service_connect;
 pub mod service_deployments;
 mod service_deployments_view;
 pub mod services;

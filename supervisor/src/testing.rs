@@ -3,6 +3,7 @@
 //! It keeps account: a container that runs twice, an address that is never given back or a task that is stopped while it still gets requests
 //! is a breach that [`SimulatedDriver::breaches`] tells.
 
+mod faults;
 mod load;
 mod observed;
 
@@ -27,43 +28,11 @@ use crate::driver::{
 use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
+use crate::model::service_connect::Offer;
 use crate::model::task::{NetworkBinding, TargetHealth};
 use crate::model::task_definition::TaskDefinition;
+pub use faults::Faults;
 pub use load::Load;
-
-/// What goes wrong, and how long things take.
-#[derive(Clone, Debug)]
-pub struct Faults {
-    /// Probability that a task cannot be prepared.
-    pub prepare_fails: f64,
-    /// Probability that a container cannot be started.
-    pub start_fails: f64,
-    /// Probability that a target never becomes healthy.
-    pub never_healthy: f64,
-    /// Each step takes a random time up to this.
-    pub latency: Duration,
-    /// Images that do not exist: tasks of them always fail to start.
-    pub missing_images: BTreeSet<String>,
-    /// Containers of these images end by themselves after this time with this code.
-    pub lifetimes: BTreeMap<String, (Duration, i32)>,
-    /// Containers of these images fail their health checks.
-    pub sick_images: BTreeSet<String>,
-}
-
-impl Default for Faults {
-    /// Nothing fails and nothing takes time.
-    fn default() -> Self {
-        Self {
-            prepare_fails: 0.0,
-            start_fails: 0.0,
-            never_healthy: 0.0,
-            latency: Duration::ZERO,
-            missing_images: BTreeSet::new(),
-            lifetimes: BTreeMap::new(),
-            sick_images: BTreeSet::new(),
-        }
-    }
-}
 
 /// The pretending driver. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -85,6 +54,8 @@ struct State {
     listeners: BTreeMap<String, SocketAddr>,
     /// By the target group that a service was published with.
     routings: BTreeMap<String, Routing>,
+    /// By the target group that a service was published with.
+    offers: BTreeMap<String, Offer>,
     /// By the service that is asked.
     knocks: BTreeMap<String, Arc<Notify>>,
     next_address: u32,
@@ -128,6 +99,7 @@ impl SimulatedDriver {
             used_ports: BTreeSet::new(),
             listeners: BTreeMap::new(),
             routings: BTreeMap::new(),
+            offers: BTreeMap::new(),
             knocks: BTreeMap::new(),
             next_address: u32::from(Ipv4Addr::new(127, 1, 0, 1)),
             load: Load::default(),
@@ -201,6 +173,7 @@ impl SimulatedDriver {
         state.tasks.clear();
         state.listeners.clear();
         state.routings.clear();
+        state.offers.clear();
     }
 }
 
@@ -244,12 +217,12 @@ impl Driver for SimulatedDriver {
         Ok(sandbox)
     }
 
-    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+    async fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError> {
         let mut state = self.world.lock();
         if let Some(address) = state.listeners.get(&group.arn) {
-            return Ok(*address);
+            return Ok(Some(*address));
         }
-        let mut address = group.publication.listen;
+        let Some(mut address) = group.publication.listen else { return Ok(None) };
         if address.port() == 0 {
             address.set_port(state.rng.random_range(30_000..60_000));
         }
@@ -257,7 +230,15 @@ impl Driver for SimulatedDriver {
             return Err(PublishError::PortInUse(address));
         }
         state.listeners.insert(group.arn.clone(), address);
-        Ok(address)
+        Ok(Some(address))
+    }
+
+    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>) {
+        let mut state = self.world.lock();
+        match offer {
+            Some(offer) => state.offers.insert(published.arn.clone(), offer.clone()),
+            None => state.offers.remove(&published.arn),
+        };
     }
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {
@@ -276,6 +257,7 @@ impl Driver for SimulatedDriver {
         let mut state = self.world.lock();
         state.listeners.remove(&target_group_arns[0]);
         state.routings.remove(&target_group_arns[0]);
+        state.offers.remove(&target_group_arns[0]);
     }
 
     async fn crashes(&self, _task: &TaskId) -> Vec<CrashReport> {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::model::arn::Identity;
 use crate::model::service::{
-    Deployment, DeploymentRecord, LoadBalancer, RolloutState, Service, ServiceEvent, ServiceRecord,
+    Deployment, DeploymentRecord, LoadBalancer, RolloutState, Service, ServiceConnectResource, ServiceEvent,
+    ServiceRecord,
 };
 use crate::model::task::{
     Container, ContainerStatus, DesiredStatus, LastStatus, NetworkInterface, Task, TaskRecord, TaskStatus,
@@ -163,6 +164,19 @@ pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: Service
                 };
                 format!("ECS deployment {} {state}.", deployment.id)
             }),
+            service_connect_configuration: deployment
+                .service_connect
+                .as_ref()
+                .map(|connect| connect.configuration.clone()),
+            service_connect_resources: deployment
+                .service_connect
+                .iter()
+                .filter_map(|connect| connect.offer.as_ref())
+                .map(|offer| ServiceConnectResource {
+                    discovery_name: offer.discovery_name.clone(),
+                    discovery_arn: identity.discovery(offer),
+                })
+                .collect(),
         }
     };
     Service {

@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod compose;
 mod deployments;
+mod discovery;
 mod exec;
 mod health;
 mod logs;

@@ -5,6 +5,8 @@ use coracle_supervisor::model::{
     publication::{ASLEEP, ENDPOINT, LISTEN, SCALE_TO_ZERO, TEST_LISTEN},
     scheduling_strategy::SchedulingStrategy,
     service::Service,
+    service_connect::ServiceConnectConfiguration,
+    task_definition::TaskDefinition,
 };
 use serde_json::{Value, json};
 
@@ -76,7 +78,40 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
         true => input["schedulingStrategy"] = json!(SchedulingStrategy::Daemon),
         false => input["desiredCount"] = json!(args.replicas),
     }
+    if let Some(namespace) = args.namespace {
+        let mut connect = json!({ "enabled": true, "namespace": namespace });
+        if let Some(port_name) = args.port_name {
+            let client = Client::new(&args.cluster.api);
+            connect["services"] = offer(&client, &args.name, &args.task_definition, &port_name).await?;
+        }
+        input["serviceConnectConfiguration"] = connect;
+    }
     change(&args.cluster, "CreateService", &input).await
+}
+
+/// A port of a task definition under the service's own name, in its namespace and alone.
+async fn offer(
+    client: &Client,
+    service: &str,
+    task_definition: &str,
+    port_name: &str,
+) -> Result<Value, Failure> {
+    let input = json!({ "taskDefinition": task_definition });
+    let mut answer: Value = client.ecs("DescribeTaskDefinition", &input).await?;
+    let definition: TaskDefinition =
+        serde_json::from_value(answer["taskDefinition"].take()).map_err(Failure::failed)?;
+    let containers = definition.content.container_definitions.iter();
+    let mut ports = containers.flat_map(|container| &container.port_mappings);
+    let port = ports.find(|port| port.name.as_deref() == Some(port_name));
+    let port = port.and_then(|port| port.container_port).ok_or_else(|| {
+        Failure::usage(format!(
+            "--port-name: no port mapping of {} has the name {port_name}",
+            definition.id()
+        ))
+    })?;
+    let name = service.to_ascii_lowercase();
+    let alias = json!({ "port": port, "dnsName": name });
+    Ok(json!([{ "portName": port_name, "discoveryName": name, "clientAliases": [alias] }]))
 }
 
 fn configuration(options: &DeploymentOptions) -> Value {
@@ -195,6 +230,31 @@ fn endpoint(service: &Service) -> &str {
     tag(ENDPOINT).or_else(|| tag(LISTEN)).unwrap_or("-")
 }
 
+fn connect(service: &Service) -> Option<&ServiceConnectConfiguration> {
+    service.deployments.first()?.service_connect_configuration.as_ref()
+}
+
+/// Where its tasks find others by name.
+fn namespace(service: &Service) -> Option<&str> {
+    connect(service)?.namespace.as_deref()
+}
+
+/// What others find it by.
+fn names(service: &Service) -> String {
+    let Some(namespace) = namespace(service) else { return "-".to_owned() };
+    let offers = connect(service).map(|connect| connect.services.as_slice()).unwrap_or_default();
+    let mut names = Vec::new();
+    for offer in offers {
+        let full_name = format!("{}.{namespace}", offer.discovery_name.as_ref().unwrap_or(&offer.port_name));
+        let aliases = offer.client_aliases.iter();
+        let aliases = aliases.map(|alias| (alias.dns_name.as_ref().unwrap_or(&full_name), alias.port));
+        let aliases: Vec<String> = aliases.map(|(name, port)| format!("{name}:{port}")).collect();
+        names.push(full_name);
+        names.extend(aliases);
+    }
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+}
+
 /// `rollout` is about its newest deployment.
 fn description(service: &Service, rollout: &str) -> String {
     let lines = [
@@ -210,6 +270,8 @@ fn description(service: &Service, rollout: &str) -> String {
         ),
         ("scheduling", service.scheduling_strategy.as_str().to_owned()),
         ("endpoint", endpoint(service).to_owned()),
+        ("namespace", namespace(service).unwrap_or("-").to_owned()),
+        ("names", names(service)),
         ("created", output::at(service.created_at)),
     ];
     let head: String = lines.iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect();

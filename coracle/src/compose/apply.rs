@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use coracle_runtime::ImageKind;
 use coracle_supervisor::{
     OperationError, Supervisor,
     clock::Timestamp,
@@ -24,6 +25,8 @@ use crate::Host;
 
 /// For a dependency to become healthy, or a service to go before it is created anew.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Where a handler is found that names no port: as `wasmtime serve` and `coracle serve` listen.
+const HANDLER_PORT: u16 = 8080;
 /// Between two looks at it.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -102,13 +105,16 @@ impl Project {
     pub async fn apply(&self, host: &Host) -> Result<Applied, ApplyError> {
         let supervisor = host.supervisor();
         let cluster = Cluster { supervisor, name: &self.name };
+        let mut wanted = Vec::with_capacity(self.services.len());
         for service in &self.services {
-            check(host, &self.name, service).await?;
+            let service = found(host, service).await;
+            check(host, &self.name, &service).await?;
+            wanted.push(service);
         }
         let request = CreateClusterRequest { cluster_name: Some(self.name.clone()), ..Default::default() };
         supervisor.create_cluster(request).await.map_err(ApplyError::Cluster)?;
         let mut services = Vec::new();
-        for service in &self.services {
+        for service in &wanted {
             for (dependency, condition) in &service.depends_on {
                 if *condition == Condition::Healthy {
                     cluster.wait_until_healthy(service, dependency).await?;
@@ -122,6 +128,16 @@ impl Project {
             others.into_iter().filter(|name| self.services.iter().all(|service| service.name != *name));
         Ok(Applied { services, others: others.collect() })
     }
+}
+
+/// A service as the others of its file find it: a handler needs no port to be called, but a name is of one.
+async fn found(host: &Host, service: &Service) -> Service {
+    let mut service = service.clone();
+    if service.port().is_none() && host.driver().image_kind(&service.image).await == Some(ImageKind::Handler)
+    {
+        service.expose = Some(HANDLER_PORT);
+    }
+    service
 }
 
 /// Whether tasks of a service could run here: its settings, its image, its directories.
@@ -145,7 +161,7 @@ async fn check(host: &Host, project: &str, service: &Service) -> Result<(), Appl
         compatibilities: Vec::new(),
         content: content.map_err(|source| refused(service, source))?,
     };
-    let checked = host.driver().check(&draft, service.listen().is_some()).await;
+    let checked = host.driver().check(&draft, service.port().is_some()).await;
     checked.map_err(|unrunnable| invalid(unrunnable.to_string()))
 }
 
@@ -219,6 +235,7 @@ impl Cluster<'_> {
             desired_count: Some(i64::from(wanted.replicas.unwrap_or(1))),
             health_check_grace_period_seconds: wanted.listen().map(|_| wanted.grace_period()),
             tags: wanted.tags(),
+            service_connect_configuration: Some(wanted.service_connect(self.name)),
             // For `coracle exec`.
             enable_execute_command: Some(true),
             ..Default::default()
@@ -236,7 +253,11 @@ impl Cluster<'_> {
         let grace = service.health_check_grace_period_seconds.map_or(0, i64::from);
         let grace_differs = wanted.listen().is_some() && grace != wanted.grace_period();
         let revision_differs = service.task_definition != revision;
-        if !count_differs && !grace_differs && !revision_differs {
+        let connect = wanted.service_connect(self.name);
+        let known =
+            service.deployments.first().and_then(|newest| newest.service_connect_configuration.as_ref());
+        let connect_differs = known != Some(&connect);
+        if !count_differs && !grace_differs && !revision_differs && !connect_differs {
             return Ok(Outcome::Unchanged);
         }
         let request = UpdateServiceRequest {
@@ -244,6 +265,7 @@ impl Cluster<'_> {
             service: wanted.name.clone(),
             desired_count: wanted.replicas.map(i64::from),
             task_definition: revision_differs.then_some(revision),
+            service_connect_configuration: connect_differs.then_some(connect),
             health_check_grace_period_seconds: grace_differs.then(|| wanted.grace_period()),
             ..Default::default()
         };

@@ -78,6 +78,13 @@ fn short(text: &str) -> Result<Port, String> {
     Ok(Port { listen: SocketAddr::new(address, port_or_any(published)?), container: port(container)? })
 }
 
+/// `CONTAINER[/tcp]`
+pub(super) fn exposed_port(text: &str) -> Result<u16, String> {
+    let (container, transport) = text.split_once('/').unwrap_or((text, "tcp"));
+    protocol(transport)?;
+    port(container)
+}
+
 fn ip(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().map_err(|_| format!("an IP address is expected, not {text:?}"))
@@ -118,6 +125,14 @@ mod tests {
         ];
         for (text, listen, container) in table {
             assert_eq!(short(text), Ok(Port { listen: listen.parse().unwrap(), container }), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exposed_port_is_one_of_tcp() {
+        assert_eq!((exposed_port("6379"), exposed_port("80/tcp")), (Ok(6379), Ok(80)));
+        for text in ["0", "", "6379/udp", "8080:80", "1-2"] {
+            assert!(exposed_port(text).is_err(), "{text}");
         }
     }
 

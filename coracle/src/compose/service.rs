@@ -7,7 +7,7 @@ use std::{
 
 use coracle_supervisor::model::log_configuration::{DEFAULT_LOG_DRIVER, LogConfiguration};
 
-use super::{ComposeError, HealthCheck, Port, health::Check, reader::Field, values};
+use super::{ComposeError, HealthCheck, Port, health::Check, ports::exposed_port, reader::Field, values};
 
 /// A service of a Compose file as it is meant: paths absolute, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Service {
     pub image: String,
     /// At most one.
     pub ports: Vec<Port>,
+    /// The container's port that other services of the file find, where none is published.
+    pub expose: Option<u16>,
     /// In the order of the file.
     pub environment: Vec<(String, String)>,
     /// The guest's arguments; empty for the image's own.
@@ -62,9 +64,10 @@ pub enum Condition {
     Healthy,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "image",
     "ports",
+    "expose",
     "environment",
     "command",
     "volumes",
@@ -83,6 +86,7 @@ impl Service {
             name,
             image: String::new(),
             ports: Vec::new(),
+            expose: None,
             environment: Vec::new(),
             command: Vec::new(),
             volumes: Vec::new(),
@@ -95,11 +99,12 @@ impl Service {
             labels: Vec::new(),
             logging: None,
         };
-        let mut health = None;
+        let (mut health, mut exposed) = (None, None);
         for (key, value) in field.settings()? {
             match key {
                 "image" => service.image = value.parsed(|text| image(text, directory))?,
                 "ports" => service.ports = ports(&value)?,
+                "expose" => exposed = Some((expose(&value)?, value)),
                 "environment" => service.environment = environment(&value)?,
                 "command" => service.command = command(&value)?,
                 "volumes" => service.volumes = volumes(&value, directory)?,
@@ -116,6 +121,9 @@ impl Service {
         }
         if service.image.is_empty() {
             return Err(field.error("image is missing"));
+        }
+        if let Some((Some(port), field)) = exposed {
+            service.expose(port).map_err(|message| field.error(message))?;
         }
         if let Some((check, field)) = health {
             service.check(check).map_err(|message| field.error(message))?;
@@ -134,6 +142,27 @@ impl Service {
             }
         }
         Ok(())
+    }
+
+    /// A port that is published is found by the others of the file, too.
+    fn expose(&mut self, port: u16) -> Result<(), String> {
+        match self.ports.first() {
+            None => self.expose = Some(port),
+            Some(published) if published.container == port => {}
+            Some(published) => {
+                return Err(format!(
+                    "a service is found at one port, and here {} is published: it is found at that one",
+                    published.container
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The container's port that its requests come to.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.ports.first().map(|port| port.container).or(self.expose)
     }
 
     /// Where the balancer listens for it.
@@ -191,6 +220,15 @@ fn ports(field: &Field<'_>) -> Result<Vec<Port>, ComposeError> {
         return Err(second.error("a service can publish one port"));
     }
     items.iter().map(Port::parse).collect()
+}
+
+/// `["6379"]` or `["6379/tcp"]`
+fn expose(field: &Field<'_>) -> Result<Option<u16>, ComposeError> {
+    let items = field.items()?;
+    if let Some(second) = items.get(1) {
+        return Err(second.error("a service is found at one port"));
+    }
+    items.first().map(|item| item.parsed(exposed_port)).transpose()
 }
 
 /// A variable without a value is passed on from our own environment, if it is set there.

@@ -66,6 +66,7 @@ services:
         name: "web".into(),
         image: "/home/me/shop/images/web.v2.wasm".into(),
         ports: vec![Port { listen: "127.0.0.1:8080".parse().unwrap(), container: 80 }],
+        expose: None,
         environment: vec![("MODE".into(), "fast".into())],
         command: vec!["--greeting".into(), "good day".into(), "-v".into()],
         volumes: vec![Volume { host: "/home/me/shop/data".into(), guest: "/data".into(), read_only: true }],

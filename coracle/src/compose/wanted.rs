@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use coracle_supervisor::{
     model::{
         publication::LISTEN,
+        service_connect::{ClientAlias, ServiceConnectConfiguration, ServiceConnectService, is_client_name},
         tags::Tag,
         task_definition::{
             ContainerDefinition, HostVolume, KeyValuePair, MountPoint, NetworkMode, PortMapping,
@@ -44,9 +45,10 @@ impl Service {
             .environment
             .iter()
             .map(|(name, value)| KeyValuePair { name: name.clone(), value: value.clone() });
-        let port_mappings = self.ports.iter().map(|port| PortMapping {
-            container_port: Some(port.container),
+        let port_mappings = self.port().into_iter().map(|port| PortMapping {
+            container_port: Some(port),
             protocol: TransportProtocol::Tcp,
+            name: self.found_as(),
             ..PortMapping::default()
         });
         let container = ContainerDefinition {
@@ -71,6 +73,31 @@ impl Service {
             cpu: self.cpu.map(|units| units.to_string()),
             memory: self.memory.map(|mib| mib.to_string()),
             ..RegisterTaskDefinitionRequest::default()
+        }
+    }
+
+    /// What the others of its file call it. Names are found whatever the case of their letters; a number is none.
+    fn found_as(&self) -> Option<String> {
+        Some(self.name.to_ascii_lowercase()).filter(|name| is_client_name(name))
+    }
+
+    /// Its place among the services of its file: it finds them all by their names, and they find it at its port, if it has one.
+    #[must_use]
+    pub fn service_connect(&self, project: &str) -> ServiceConnectConfiguration {
+        let offer = |(name, port): (String, u16)| ServiceConnectService {
+            port_name: name.clone(),
+            client_aliases: vec![ClientAlias {
+                port: port.into(),
+                dns_name: Some(name),
+                ..ClientAlias::default()
+            }],
+            ..ServiceConnectService::default()
+        };
+        ServiceConnectConfiguration {
+            enabled: true,
+            namespace: Some(format!("{project}.local")),
+            services: self.found_as().zip(self.port()).map(offer).into_iter().collect(),
+            ..ServiceConnectConfiguration::default()
         }
     }
 

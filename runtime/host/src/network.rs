@@ -2,17 +2,19 @@
 //!
 //! Every task of the network modes `bridge` and `awsvpc` has a loopback address of its own, so that many replicas all listen on port
 //! 8080. To the containers of the task it is what localhost is on a machine: they share it, and reach each other there. Beyond it they
-//! reach what their `coracle.egress` grants, and nothing else.
+//! reach the services of their namespace and what their `coracle.egress` grants, and nothing else.
 //!
 //! - [`egress`]: what may be reached, by name and by address.
 //! - [`special`]: addresses that no name leads to.
 //! - [`lookup`]: names to addresses, and which of them may be connected to for a while.
+//! - [`discovery`]: services that a task finds by name.
 //! - [`metadata`]: what a task may ask about itself.
 //! - [`task`]: what the containers of a task share: its address, its open ports and its limits.
 //! - `peers`: who sent us datagrams, and may be answered.
 //!
 //! [`Network`] decides; `crate::sockets` and `crate::outgoing` ask it.
 
+pub mod discovery;
 pub mod egress;
 pub mod lookup;
 pub mod metadata;
@@ -21,6 +23,7 @@ pub mod special;
 pub mod task;
 
 use crate::outgoing::HttpClient;
+use discovery::Destination;
 use egress::Egress;
 use http::Request;
 use lookup::{LookupError, Names, Resolve, SystemResolver};
@@ -186,7 +189,7 @@ impl Network {
             // the task's as well.
             return task.has_port(transport, address.port());
         }
-        if egress.grants_literally(address) {
+        if egress.grants_literally(address) || (transport == Transport::Tcp && self.reaches(address)) {
             return true;
         }
         if task.uplink().is_reserved(address) {
@@ -221,6 +224,11 @@ impl Network {
             && let Some(listener) = self.inner.task.metadata().destination(wanted)
         {
             return listener;
+        }
+        if transport == Transport::Tcp
+            && let Some(actual) = self.actual(wanted)
+        {
+            return actual;
         }
         let Mode::Own(own) = self.mode() else { return wanted };
         let ip = wanted.ip().to_canonical();
@@ -257,6 +265,9 @@ impl Network {
 
     /// The addresses that a name leads to, as far as the guest may connect to them. It may, for some minutes.
     pub(crate) async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        if let Some(found) = self.addresses_of(name).await {
+            return found;
+        }
         let Inner { egress, names, task, .. } = &*self.inner;
         let resolver = &task.uplink().resolver;
         match self.mode() {
@@ -291,6 +302,7 @@ impl Network {
         let name = egress::normal_name(host);
         egress::is_local_name(&name)
             || self.inner.egress.ports_of(&name).iter().any(|ports| ports.contains(&port))
+            || matches!(self.service(host, port), Destination::Service(_))
     }
 
     /// Who answers a request to the task metadata endpoint, if it is one.

@@ -4,7 +4,10 @@
 //! keeps connections for the next request of the same container. A connection is never shared by containers: what one was allowed to
 //! connect to, another need not be.
 //!
+//! A request to a service that the task finds by name does not leave the process: `discovered`.
+//!
 //! - `client`: the way of one request.
+//! - `discovered`: that of one to a service.
 //! - `connect`: a connection, with TLS or without.
 //! - `pool`: connections that wait for another request.
 //! - `body`: an answer's body, as it comes.
@@ -12,12 +15,16 @@
 mod body;
 mod client;
 mod connect;
+mod discovered;
 mod pool;
 
 pub use client::HttpClient;
+pub use discovered::MAX_HOPS;
 
 use crate::memory::kept::{BODY_PIECE, BODY_PIECES};
+use crate::network::discovery::Destination;
 use crate::network::{Network, metadata};
+use discovered::Hops;
 use http::Request;
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -60,12 +67,19 @@ impl Timeouts {
 #[derive(Debug)]
 pub struct OutgoingHttp {
     network: Network,
+    /// Calls that led to what the instance is at work on.
+    hops: Hops,
 }
 
 impl OutgoingHttp {
     /// What a guest with this network may send.
     pub fn new(network: Network) -> Self {
-        Self { network }
+        Self { network, hops: Hops::default() }
+    }
+
+    /// The instance begins to answer a request: what it sends from now on follows from that.
+    pub(crate) fn begin<B>(&mut self, request: &Request<B>) {
+        self.hops = Hops::of(request.extensions());
     }
 }
 
@@ -93,14 +107,21 @@ impl WasiHttpHooks for OutgoingHttp {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let network = self.network.clone();
         if let Some(metadata) = network.metadata(&request) {
-            let (head, _) = request.into_parts();
             return Box::new(async move {
                 let response = metadata::answer(&*metadata, request).await;
                 Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
             });
         }
+        let (destination, hops) = (network.service_of(&request), self.hops);
         Box::new(async move {
-            let response = client::send(&network, request, Timeouts::of(options)).await?;
+            let timeouts = Timeouts::of(options);
+            let response = match destination {
+                Destination::Service(service) => {
+                    discovered::send(&network, service, request, timeouts, hops).await?
+                }
+                Destination::Closed => return Err(Error::ConnectionRefused),
+                Destination::Elsewhere => client::send(&network, request, timeouts).await?,
+            };
             // The connection is driven by a task of its own, so there is nothing left to wait for.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
         })

@@ -7,7 +7,7 @@ use crate::memory::{MemoryExceeded, StoreMemory};
 use crate::network::Network;
 use crate::outgoing::OutgoingHttp;
 use crate::sockets::{self, SocketLedger, TaskSockets};
-use crate::{http, limits};
+use crate::{http as wasi_http, limits};
 use std::sync::Arc;
 use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker, Result};
@@ -61,6 +61,11 @@ impl ComponentState {
     fn sockets(&mut self) -> TaskSockets<'_> {
         let inner = WasiSocketsCtxView { ctx: self.wasi.sockets(), table: &mut self.table };
         TaskSockets::new(inner, &self.network, &mut self.sockets)
+    }
+
+    /// A handler's instance begins to answer a request.
+    pub fn begin<B>(&mut self, request: &http::Request<B>) {
+        self.outgoing.begin(request);
     }
 
     /// The host is about to keep so many bytes for the guest.
@@ -127,7 +132,7 @@ pub fn preview2_linker(engine: &Engine) -> Result<component::Linker<ComponentSta
     // The sockets above live where the guest says, ours where the task does; the files above have no limits.
     linker.allow_shadowing(true);
     files::add_preview2_to_linker(&mut linker)?;
-    http::add_preview2_to_linker(&mut linker)?;
+    wasi_http::add_preview2_to_linker(&mut linker)?;
     sockets::add_preview2_to_linker(&mut linker, ComponentState::sockets)?;
     Ok(linker)
 }
@@ -138,7 +143,7 @@ pub fn component_linker(engine: &Engine) -> Result<component::Linker<ComponentSt
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     files::add_preview3_to_linker(&mut linker)?;
-    http::add_preview3_to_linker(&mut linker)?;
+    wasi_http::add_preview3_to_linker(&mut linker)?;
     sockets::add_preview3_to_linker(&mut linker, ComponentState::sockets)?;
     Ok(linker)
 }

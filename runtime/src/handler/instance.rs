@@ -163,6 +163,7 @@ impl Instance {
         answer: Answer,
         dumps: Dumps<'_>,
     ) -> wasmtime::Result<()> {
+        self.store.data_mut().begin(&request);
         let answered = match &self.proxy {
             Proxy::P2(proxy) => answer_p2(&mut self.store, proxy, request, answer).await,
             Proxy::P3(proxy) => answer_p3(&mut self.store, proxy, request, answer).await,

@@ -396,6 +396,8 @@ impl Runner {
             cluster: record.cluster,
             definition: Arc::clone(definition),
             overrides: record.overrides,
+            namespace: record.service.as_ref().and_then(|service| service.namespace.clone()),
+            offers: record.service.as_ref().is_some_and(|service| service.offers),
             service: record.service.map(|service| service.name),
             environments,
         })

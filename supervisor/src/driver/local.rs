@@ -7,6 +7,7 @@
 //! - `commands`: other programs inside a task.
 //! - `probe`: asking a container how it is.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
+//! - `directory`: services by name, for those who find them.
 //! - `logs`: what containers print.
 //! - `metering`: what tasks used.
 //! - `metadata`: where tasks ask about themselves.
@@ -16,6 +17,7 @@
 mod addresses;
 mod commands;
 mod crashes;
+mod directory;
 mod images;
 mod leftovers;
 mod logs;
@@ -44,9 +46,11 @@ use super::{
 use crate::model::crash::CrashReport;
 use crate::model::labels::CORE_DUMP;
 use crate::model::names::TaskId;
+use crate::model::service_connect::Offer;
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition, TransportProtocol};
 use addresses::Addresses;
 use crashes::Crashes;
+use directory::Directory;
 use images::Images;
 pub use logs::ContainerLog;
 use logs::Logs;
@@ -84,6 +88,7 @@ struct Inner {
     uplink: Arc<Uplink>,
     host_port_address: IpAddr,
     targets: Targets,
+    directory: Directory,
     logs: Logs,
     crashes: Crashes,
     endpoints: Endpoints,
@@ -109,6 +114,7 @@ impl LocalDriver {
             uplink: config.uplink.unwrap_or_else(Uplink::system),
             host_port_address: config.host_port_address.unwrap_or(DEFAULT_HOST_PORT_ADDRESS),
             targets: Targets::new(balancer),
+            directory: Directory::default(),
             logs: Logs::open(config.data_dir.as_deref())?,
             crashes: Crashes::open(config.data_dir.as_deref())?,
             endpoints: Endpoints::default(),
@@ -130,6 +136,11 @@ impl LocalDriver {
     /// The containers of a task whose output is kept.
     pub fn logged_containers(&self, task: &TaskId) -> Vec<String> {
         self.inner.logs.containers(task)
+    }
+
+    /// What kind of program an image is; `None` where it cannot be had.
+    pub async fn image_kind(&self, image: &str) -> Option<ImageKind> {
+        self.inner.images.load(image).await.ok().map(|image| image.kind())
     }
 
     /// The targets of a published service's group, for description.
@@ -190,8 +201,19 @@ impl Driver for LocalDriver {
         Ok(Arc::new(LocalSandbox::prepare(Arc::clone(&self.inner), launch).await?))
     }
 
-    async fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+    async fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError> {
         self.inner.targets.publish(group)
+    }
+
+    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>) {
+        let directory = &self.inner.directory;
+        match offer {
+            Some(offer) => {
+                let routing = self.inner.targets.routing(published);
+                directory.announce(&published.arn, offer.clone(), routing);
+            }
+            None => directory.withdraw(&published.arn),
+        }
     }
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {
@@ -203,6 +225,7 @@ impl Driver for LocalDriver {
     }
 
     async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration) {
+        self.inner.directory.withdraw(&target_group_arns[0]);
         self.inner.targets.unpublish(target_group_arns, deadline).await;
     }
 

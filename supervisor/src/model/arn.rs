@@ -2,6 +2,7 @@
 
 use super::deployment::Slot;
 use super::names::{ClusterName, Family, NodeId, ServiceName, TaskId, quoted};
+use super::service_connect::Offer;
 use super::task_definition::TaskDefinitionId;
 use crate::error::OperationError;
 
@@ -84,6 +85,11 @@ impl Identity {
     /// The ARN of one of a service's revisions.
     pub fn service_revision(&self, cluster: &ClusterName, service: &ServiceName, id: &str) -> String {
         self.ecs(format_args!("service-revision/{cluster}/{service}/{id}"))
+    }
+
+    /// The ARN of a service in AWS Cloud Map, which Service Connect finds it by: its full name takes the place of an id.
+    pub fn discovery(&self, offer: &Offer) -> String {
+        format!("arn:aws:servicediscovery:{}:{}:service/{}", self.region, self.account, offer.full_name())
     }
 
     /// Cluster, service and id in an ARN of `kind`: `service-deployment` or `service-revision`.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::ClusterName;
+use super::service_connect::ServiceConnectDefaults;
 use super::tags::Tag;
 
 /// What is kept of a cluster.
@@ -20,7 +21,7 @@ pub struct ClusterRecord {
     pub stored: StoredClusterFields,
 }
 
-/// ECS's fields of a cluster that change nothing here yet.
+/// ECS's fields of a cluster, of which only the two defaults change something here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(
@@ -37,7 +38,7 @@ pub struct StoredClusterFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_capacity_provider_strategy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_connect_defaults: Option<Value>,
+    pub service_connect_defaults: Option<ServiceConnectDefaults>,
 }
 
 /// A cluster as ECS shows it.

@@ -4,7 +4,7 @@
 //!
 //! | tag | value | default |
 //! | --- | --- | --- |
-//! | `coracle.listen` | `127.0.0.1:8080`: publish the service there; port 0 picks one | not published |
+//! | `coracle.listen` | `127.0.0.1:8080`: publish the service there; port 0 picks one | no listener |
 //! | `coracle.health-check.enabled` | `true` or `false` | `true` |
 //! | `coracle.health-check.protocol` | `HTTP` or `TCP` | `HTTP` |
 //! | `coracle.health-check.path` | begins with `/` | `/` |
@@ -18,7 +18,8 @@
 //! | `coracle.scale-to-zero` | seconds without a request, 0.1 to 86400, after which the service has no tasks until the next one | never |
 //! | `coracle.test-listen` | an address: the test listener of deployments with two target groups | none |
 //!
-//! Names, ranges and defaults are ELB's, but for the intervals below 5 s, which ELB does not have.
+//! Names, ranges and defaults are ELB's, but for the intervals below 5 s, which ELB does not have. Without a listener they are for a service that others find by
+//! name ([`super::service_connect`]): its tasks get requests all the same. Such a service's health is not checked unless a tag says how.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,8 +53,8 @@ pub const ASLEEP: &str = "coracle.asleep";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Publication {
-    /// Where the listener binds; port 0 picks a port at each start.
-    pub listen: SocketAddr,
+    /// Where the listener binds; port 0 picks a port at each start. `None`: only those who find the service by name send it requests.
+    pub listen: Option<SocketAddr>,
     /// Where the test listener binds, if there is one. Its requests go where a deployment says; else where all others do.
     pub test_listen: Option<SocketAddr>,
     /// What a task must answer to be sent requests.
@@ -65,8 +66,8 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Reads a service's tags; `None` when they do not publish it. Errors name the tag.
-    pub fn parse(tags: &[Tag]) -> Result<Option<Self>, OperationError> {
+    /// Reads the tags of a service that is found by name, if `offered`; `None` when nothing sends it requests. Errors name the tag.
+    pub fn parse(tags: &[Tag], offered: bool) -> Result<Option<Self>, OperationError> {
         let mut listen = None;
         let mut deregistration_delay = DEFAULT_DEREGISTRATION_DELAY;
         let mut health_check = Vec::new();
@@ -95,16 +96,21 @@ impl Publication {
                 )));
             }
         }
-        let Some(listen) = listen else {
-            return match ours.first() {
-                None => Ok(None),
-                Some(tag) => Err(OperationError::invalid(format!(
-                    "Tag {} means nothing without {LISTEN}: add it.",
-                    tag.key
-                ))),
-            };
+        let meaningless = |tag: &Tag, with: &str| {
+            OperationError::invalid(format!("Tag {} means nothing without {with}: add it.", tag.key))
         };
-        let health_check = parse_health_check(&health_check)?;
+        if listen.is_none() {
+            match ours.iter().find(|tag| !offered || tag.key == TEST_LISTEN) {
+                Some(tag) => return Err(meaningless(tag, LISTEN)),
+                None if !offered => return Ok(None),
+                None => {}
+            }
+        }
+        let health_check = match health_check.as_slice() {
+            // ELB's default would ask for `/`, and not everything that is found by name speaks HTTP.
+            [] if listen.is_none() => HealthCheckConfig::disabled(),
+            settings => parse_health_check(settings)?,
+        };
         Ok(Some(Self { listen, test_listen, health_check, scale_to_zero, deregistration_delay }))
     }
 }
@@ -144,7 +150,26 @@ mod tests {
     use super::*;
 
     fn parse(tags: &[(&str, &str)]) -> Result<Option<Publication>, OperationError> {
-        Publication::parse(&tags.iter().map(|(key, value)| Tag::new(*key, *value)).collect::<Vec<_>>())
+        parse_offered(tags, false)
+    }
+
+    fn parse_offered(tags: &[(&str, &str)], offered: bool) -> Result<Option<Publication>, OperationError> {
+        let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::new(*key, *value)).collect();
+        Publication::parse(&tags, offered)
+    }
+
+    #[test]
+    fn one_that_is_found_by_name_gets_requests_without_a_listener() {
+        let plain = parse_offered(&[], true).unwrap().unwrap();
+        assert_eq!((plain.listen, plain.health_check.enabled), (None, false));
+        let tags = [("coracle.health-check.path", "/health"), (SCALE_TO_ZERO, "60")];
+        let checked = parse_offered(&tags, true).unwrap().unwrap();
+        assert_eq!(
+            (checked.health_check.enabled, checked.scale_to_zero),
+            (true, Some(Duration::from_secs(60)))
+        );
+        let error = parse_offered(&[(TEST_LISTEN, "127.0.0.1:1")], true).unwrap_err().to_string();
+        assert!(error.contains(TEST_LISTEN) && error.contains(LISTEN), "{error}");
     }
 
     #[test]

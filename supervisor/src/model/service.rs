@@ -11,6 +11,7 @@ pub use super::deployment::{
 use super::names::{ClusterName, ServiceName};
 use super::publication::Publication;
 use super::scheduling_strategy::SchedulingStrategy;
+use super::service_connect::{Offer, ServiceConnectConfiguration};
 use super::tags::Tag;
 use crate::clock::Timestamp;
 
@@ -52,7 +53,7 @@ pub struct ServiceRecord {
     pub traffic: Traffic,
     /// What the tags say of deployments' times.
     pub pace: Pace,
-    /// Where the tasks are reached through the balancer.
+    /// How its tasks get requests: from a listener, or from those who find it by name.
     pub publication: Option<Publication>,
     /// On the service.
     pub tags: Vec<Tag>,
@@ -71,6 +72,19 @@ impl ServiceRecord {
     pub fn primary(&self) -> &DeploymentRecord {
         // A service is created with one deployment and only those behind the first are ever removed.
         &self.deployments[0]
+    }
+
+    /// What it offers to those who find it by name. One that is being deleted offers nothing.
+    pub fn offer(&self) -> Option<&Offer> {
+        let connect = self.primary().service_connect.as_ref();
+        connect?.offer.as_ref().filter(|_| self.status == ServiceStatus::Active)
+    }
+
+    /// A service that offers something gets requests, also without a listener.
+    pub(crate) fn publish_as_offered(&mut self) {
+        let offers = self.primary().service_connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        // The tags were checked when they came. Those that need an offer mean nothing after a way back to what offered none.
+        self.publication = Publication::parse(&self.tags, offers).unwrap_or_default();
     }
 
     /// Tasks that a deployment is to have.
@@ -223,6 +237,22 @@ pub struct Deployment {
     pub launch_type: LaunchType,
     pub rollout_state: RolloutState,
     pub rollout_state_reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_connect_configuration: Option<ServiceConnectConfiguration>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub service_connect_resources: Vec<ServiceConnectResource>,
+}
+
+/// A name that a deployment's tasks are found by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(
+    missing_docs,
+    reason = "the fields are ECS's own: its API reference documents them under these names"
+)]
+pub struct ServiceConnectResource {
+    pub discovery_name: String,
+    pub discovery_arn: String,
 }
 
 /// Something that happened to a service.

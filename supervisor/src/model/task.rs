@@ -162,6 +162,12 @@ pub struct ServiceMembership {
     /// The port that gets the service's requests; none for a handler.
     #[serde(default)]
     pub port: Option<u16>,
+    /// Where its task finds others by name, if it does.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// Whether others find it by name.
+    #[serde(default)]
+    pub offers: bool,
 }
 
 /// What a node's agent has observed of a task.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::labels::ContainerSettings;
 use super::names::{ContainerName, Family, quoted};
+use super::service_connect::is_discovery_name;
 use super::size;
 use super::task_definition::{
     Compatibility, ContainerDefinition, EphemeralStorage, NetworkMode, PortMapping,
@@ -182,8 +183,17 @@ fn one_container(
 /// The containers of a task share its addresses, and so its ports.
 fn ports(containers: &[ContainerDefinition]) -> Result<(), OperationError> {
     let mut taken: BTreeMap<(&str, TransportProtocol, u16), &str> = BTreeMap::new();
+    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     for container in containers {
         for mapping in &container.port_mappings {
+            let name = mapping.name.as_deref();
+            if let Some(other) = name.and_then(|name| names.insert(name, &container.name)) {
+                return Err(OperationError::client(format!(
+                    "Invalid setting for container '{}'. A port mapping of container '{other}' has the 'name' {} already.",
+                    container.name,
+                    quoted(name.unwrap_or_default())
+                )));
+            }
             let host_port = mapping.host_port.filter(|port| *port != 0);
             for (field, port) in [("containerPort", mapping.container_port), ("hostPort", host_port)] {
                 let Some(port) = port else { continue };
@@ -207,6 +217,12 @@ fn one_port(mapping: &PortMapping, network_mode: NetworkMode) -> Result<(), Stri
     let Some(port) = mapping.container_port.filter(|port| *port != 0) else {
         return Err("'containerPort' must be between 1 and 65535.".to_owned());
     };
+    if let Some(name) = mapping.name.as_deref().filter(|name| !is_discovery_name(name)) {
+        return Err(format!(
+            "'name' of a port mapping must have 1 to 64 lowercase letters, digits, _ and -, and not begin with -, not {}.",
+            quoted(name)
+        ));
+    }
     match (network_mode, mapping.host_port) {
         (NetworkMode::None, _) => {
             Err("'portMappings' are not allowed with the 'none' network mode.".to_owned())

@@ -13,6 +13,7 @@ use crate::model::capacity::Strategy;
 use crate::model::cluster::{Cluster, ClusterRecord, StoredClusterFields};
 use crate::model::names::ClusterName;
 use crate::model::service::{ServiceRecord, ServiceStatus};
+use crate::model::service_connect::{ServiceConnectDefaults, parse_namespace};
 use crate::model::tags::{self, Tag};
 use crate::model::task::LastStatus;
 use crate::records::{encode, keys};
@@ -35,7 +36,7 @@ pub struct CreateClusterRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_capacity_provider_strategy: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_connect_defaults: Option<Value>,
+    pub service_connect_defaults: Option<ServiceConnectDefaults>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +96,11 @@ impl Supervisor {
         let name = request.cluster_name.as_deref().map(ClusterName::parse).transpose()?.unwrap_or_default();
         tags::validate(&request.tags)?;
         request.default_capacity_provider_strategy.as_ref().map(Strategy::parse).transpose()?;
+        if let Some(defaults) =
+            request.service_connect_defaults.as_ref().filter(|of| !of.namespace.is_empty())
+        {
+            parse_namespace("serviceConnectDefaults.namespace", &defaults.namespace)?;
+        }
         let record = ClusterRecord {
             name: name.clone(),
             tags: request.tags,

@@ -13,6 +13,7 @@ use crate::model::service::{
     DeploymentConfiguration, LaunchType, LoadBalancer, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS,
     ServiceRecord, ServiceStatus, StoredServiceFields,
 };
+use crate::model::service_connect::{ServiceConnect, ServiceConnectConfiguration};
 use crate::model::tags;
 use crate::model::task_definition::TaskDefinitionId;
 use crate::records::ServiceKey;
@@ -26,6 +27,7 @@ pub(super) struct NewService {
     grace_period: u32,
     configuration: DeploymentConfiguration,
     publication: Option<Publication>,
+    service_connect: Option<ServiceConnect>,
     pace: Pace,
 }
 
@@ -36,6 +38,7 @@ impl NewService {
         tags::validate(&request.tags)?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
+        refuse_registries(request.service_registries.as_ref())?;
         if request.task_definition.is_empty() {
             return Err(OperationError::invalid("TaskDefinition can not be blank."));
         }
@@ -46,14 +49,14 @@ impl NewService {
             pace,
             scheduling_strategy.limits(),
         )?;
-        let publication = Publication::parse(&request.tags)?;
-        scheduling_strategy.check(&configuration, publication.as_ref())?;
+        scheduling_strategy.check(&configuration, None)?;
         Ok(Self {
             scheduling_strategy,
             desired_count,
             grace_period: grace.unwrap_or(0),
             configuration,
-            publication,
+            publication: None,
+            service_connect: None,
             pace,
             request,
         })
@@ -62,6 +65,19 @@ impl NewService {
     /// As the request names it.
     pub(super) fn task_definition(&self) -> &str {
         &self.request.task_definition
+    }
+
+    /// What the request says of its names.
+    pub(super) fn service_connect(&self) -> Option<&ServiceConnectConfiguration> {
+        self.request.service_connect_configuration.as_ref()
+    }
+
+    /// The same service in its place in a namespace.
+    pub(super) fn connected(self, service_connect: Option<ServiceConnect>) -> Result<Self, OperationError> {
+        let offers = service_connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        let publication = Publication::parse(&self.request.tags, offers)?;
+        self.scheduling_strategy.check(&self.configuration, publication.as_ref())?;
+        Ok(Self { publication, service_connect, ..self })
     }
 
     pub(super) fn is_published(&self) -> bool {
@@ -96,6 +112,7 @@ impl NewService {
             created_at: now,
             task_definition,
             launch_type,
+            service_connect: self.service_connect,
             stored: stored.clone(),
         };
         let first = ServiceDeploymentRecord::first(ids, revision, self.configuration.clone());
@@ -197,6 +214,17 @@ pub(super) fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(
             "The target group {} does not exist. Publish the service with the tag coracle.listen instead.",
             quoted(&named.target_group_arn)
         ))),
+    }
+}
+
+/// There is no Cloud Map whose services they could name.
+pub(super) fn refuse_registries(registries: Option<&Value>) -> Result<(), OperationError> {
+    match registries {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::Array(items)) if items.is_empty() => Ok(()),
+        Some(_) => Err(OperationError::invalid(
+            "serviceRegistries is not supported: use serviceConnectConfiguration, by which services find each other by name.",
+        )),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::model::deployment::{
 };
 use crate::model::names::quoted;
 use crate::model::service::{LaunchType, LoadBalancer, RolloutState, ServiceRecord, ServiceStatus};
+use crate::model::service_connect::ServiceConnectConfiguration;
 use crate::records::ServiceKey;
 use crate::supervisor::Supervisor;
 
@@ -194,6 +195,8 @@ pub struct ServiceRevisionView {
     pub service_registries: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_configuration: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_connect_configuration: Option<ServiceConnectConfiguration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -174,6 +174,7 @@ impl Supervisor {
             capacity_provider_strategy: revision.stored.capacity_provider_strategy,
             service_registries: revision.stored.service_registries,
             network_configuration: revision.stored.network_configuration,
+            service_connect_configuration: revision.service_connect.map(|connect| connect.configuration),
         })
     }
 }

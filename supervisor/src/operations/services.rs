@@ -9,18 +9,21 @@ use serde_json::Value;
 
 use super::new_service::{
     NewService, parse_desired_count, parse_grace_period, refuse_controller, refuse_for_daemon,
-    refuse_load_balancers,
+    refuse_load_balancers, refuse_registries,
 };
 use super::{Failure, fields};
 use crate::driver::PublishError;
 use crate::error::OperationError;
 use crate::model::names::ServiceName;
+use crate::model::publication::Publication;
 use crate::model::scheduling_strategy::SchedulingStrategy;
 use crate::model::service::{
-    DeploymentConfiguration, LaunchType, LoadBalancer, PropagateTags, Service, ServiceRecord,
-    ServiceStatus, StoredServiceFields,
+    DeploymentConfiguration, LaunchType, LoadBalancer, PropagateTags, Service, ServiceRecord, ServiceStatus,
+    StoredServiceFields,
 };
+use crate::model::service_connect::{ServiceConnect, ServiceConnectConfiguration};
 use crate::model::tags::Tag;
+use crate::model::task_definition::TaskDefinitionId;
 use crate::records::{Records, ServiceKey, keys};
 use crate::store::{Compare, Outcome};
 use crate::supervisor::Supervisor;
@@ -73,7 +76,7 @@ pub struct CreateServiceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub availability_zone_rebalancing: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_connect_configuration: Option<Value>,
+    pub service_connect_configuration: Option<ServiceConnectConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_configurations: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +136,7 @@ pub struct UpdateServiceRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub availability_zone_rebalancing: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub service_connect_configuration: Option<Value>,
+    pub service_connect_configuration: Option<ServiceConnectConfiguration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_configurations: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +219,9 @@ impl Supervisor {
             return self.repeated(&key, &existing.value, token.as_deref()).await;
         }
         let definition = self.usable_task_definition(new.task_definition()).await?;
+        let content = &definition.definition.content;
+        let connect = self.service_connect(&key.cluster, new.service_connect(), content).await?;
+        let new = new.connected(connect)?;
         self.check_runnable(&definition.definition, new.is_published()).await?;
         let ids = self.new_deployment_ids();
         let record = new.into_record(&key, token.clone(), definition.definition.id(), ids, self.now());
@@ -223,6 +229,9 @@ impl Supervisor {
         // The listener is bound before the service is acknowledged, so that a port in use refuses the request. Should the process die before the
         // commit, the port is free again with it.
         let _creating = self.creating().lock().await;
+        if let Some(offer) = record.offer() {
+            self.refuse_taken_names(&key, offer).await?;
+        }
         if self.records().service(&key).await?.is_none()
             && let Some(publication) = &record.publication
         {
@@ -244,6 +253,8 @@ impl Supervisor {
                 return Err(error.into());
             }
         }
+        // Found from now on, and not only once the scheduler has seen it.
+        self.route(&key, &record);
         Ok(CreateServiceResponse { service: self.view_service(&record, true).await? })
     }
 
@@ -259,18 +270,16 @@ impl Supervisor {
         let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
         refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
+        refuse_registries(request.service_registries.as_ref())?;
         self.strategy(&key.cluster, None, request.capacity_provider_strategy.as_ref()).await?;
-        let definition = match &request.task_definition {
+        let revision = self.next_revision(&key, &request).await?;
+        // Two requests for one name must not both find it free.
+        let _naming = match revision.as_ref().and_then(|next| next.connect.as_ref()?.offer.as_ref()) {
             None => None,
-            Some(reference) => {
-                let definition = self.usable_task_definition(reference).await?;
-                let published = self
-                    .records()
-                    .service(&key)
-                    .await?
-                    .is_some_and(|found| found.value.publication.is_some());
-                self.check_runnable(&definition.definition, published).await?;
-                Some(definition.definition.id())
+            Some(offer) => {
+                let creating = self.creating().lock().await;
+                self.refuse_taken_names(&key, offer).await?;
+                Some(creating)
             }
         };
         let forced = request.force_new_deployment.unwrap_or_default();
@@ -301,10 +310,11 @@ impl Supervisor {
             record.enable_execute_command =
                 request.enable_execute_command.unwrap_or(record.enable_execute_command);
             store_fields(&mut record.stored, &request);
-            let current = record.primary().task_definition.clone();
-            let wanted = definition.clone().unwrap_or_else(|| current.clone());
+            let current = Revision::of(record);
+            let wanted = revision.clone().unwrap_or_else(|| current.clone());
             if forced || wanted != current {
-                record.begin_deployment(self.new_deployment_ids(), wanted, now);
+                let Revision { definition, connect } = wanted;
+                record.begin_deployment(self.new_deployment_ids(), definition, connect, now);
                 self.route(&key, record);
             } else {
                 record.deployments[0].updated_at = now;
@@ -360,6 +370,36 @@ impl Supervisor {
         Ok(DeleteServiceResponse { service: self.view_service(&record, true).await? })
     }
 
+    /// What an UpdateService makes of a service's tasks, checked; `None` where it says nothing of them.
+    async fn next_revision(
+        &self,
+        key: &ServiceKey,
+        request: &UpdateServiceRequest,
+    ) -> Result<Option<Revision>, OperationError> {
+        let asked = (request.task_definition.as_deref(), request.service_connect_configuration.as_ref());
+        if asked == (None, None) {
+            return Ok(None);
+        }
+        // Without a service there is nothing to check against; that it is not there is found where it is changed.
+        let Some(found) = self.records().service(key).await? else { return Ok(None) };
+        let record = found.value;
+        let current = record.primary();
+        let definition = match asked.0 {
+            Some(reference) => self.usable_task_definition(reference).await?.definition,
+            None => self
+                .records()
+                .task_definition(&current.task_definition)
+                .await?
+                .ok_or(OperationError::Conflict)?,
+        };
+        let known = current.service_connect.as_ref().map(|connect| &connect.configuration);
+        let connect = self.service_connect(&key.cluster, asked.1.or(known), &definition.content).await?;
+        let offers = connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        let publication = Publication::parse(&record.tags, offers)?;
+        self.check_runnable(&definition, publication.is_some()).await?;
+        Ok(Some(Revision { definition: definition.id(), connect }))
+    }
+
     /// The answer to a CreateService for a name that is taken.
     async fn repeated(
         &self,
@@ -375,6 +415,20 @@ impl Supervisor {
             return Err(OperationError::invalid("Creation of service was not idempotent."));
         }
         Ok(CreateServiceResponse { service: self.view_service(existing, true).await? })
+    }
+}
+
+/// What a deployment is of.
+#[derive(Clone, Debug, PartialEq)]
+struct Revision {
+    definition: TaskDefinitionId,
+    connect: Option<ServiceConnect>,
+}
+
+impl Revision {
+    fn of(record: &ServiceRecord) -> Self {
+        let primary = record.primary();
+        Self { definition: primary.task_definition.clone(), connect: primary.service_connect.clone() }
     }
 }
 

@@ -101,7 +101,8 @@ impl Supervisor {
         key: &ServiceKey,
         record: &ServiceRecord,
     ) -> Result<Option<LoadBalancer>, OperationError> {
-        if record.publication.is_none() || record.status == ServiceStatus::Inactive {
+        let listens = record.publication.as_ref().is_some_and(|publication| publication.listen.is_some());
+        if !listens || record.status == ServiceStatus::Inactive {
             return Ok(None);
         }
         let definition = self.records().task_definition(&record.primary().task_definition).await?;

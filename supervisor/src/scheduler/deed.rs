@@ -180,6 +180,8 @@ async fn template(
             definition.as_ref().map(|definition| definition.tags.clone()).unwrap_or_default()
         }
     };
+    let connect = deployment.service_connect.as_ref();
+    let offers = connect.is_some_and(|connect| connect.offer.is_some());
     Ok(TaskRecord {
         id: shared.random(TaskId::random),
         cluster: record.cluster.clone(),
@@ -189,8 +191,14 @@ async fn template(
             name: record.name.clone(),
             deployment: deployment.id.clone(),
             slot: deployment.slot,
-            publication: record.publication.clone(),
+            // Without a listener it is only there for those deployments whose tasks are found by name.
+            publication: record
+                .publication
+                .clone()
+                .filter(|publication| offers || publication.listen.is_some()),
             port: definition.and_then(|record| record.definition.content.traffic_port()),
+            namespace: connect.map(|connect| connect.namespace.clone()),
+            offers,
         }),
         group: format!("service:{}", record.name),
         started_by: Some(deployment.id.clone()),

@@ -131,7 +131,6 @@ fn census(
     let on_trial = primary.rollout_state == RolloutState::InProgress;
     let breaker = record.deployment_configuration.breaker().is_some();
     let terms = Terms {
-        published: record.publication.is_some(),
         grace: Duration::from_secs(record.health_check_grace_period_seconds.into()),
         proving: Duration::ZERO,
         now,
@@ -166,7 +165,6 @@ fn census(
 /// By what a task is judged.
 #[derive(Clone, Copy)]
 struct Terms {
-    published: bool,
     /// Failed health checks do not count so long after its start.
     grace: Duration,
     /// It must have been healthy for so long.
@@ -222,7 +220,8 @@ impl SeenTask {
         if self.record.stop.is_some() || self.status.last_status > LastStatus::Running {
             return MemberState::Leaving;
         }
-        if self.status.is_healthy(terms.published) {
+        let published = self.record.service.as_ref().is_some_and(|service| service.publication.is_some());
+        if self.status.is_healthy(published) {
             let proved = *self.healthy_since.get_or_insert(terms.now) + terms.proving;
             if self.proved || proved <= terms.now {
                 return MemberState::Healthy;

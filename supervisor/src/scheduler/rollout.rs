@@ -82,7 +82,7 @@ impl Scheduler {
         }
         if let Some(publication) = &record.publication {
             let traffic = record.traffic;
-            if shared.ingress.endpoint(key).is_none() {
+            if !shared.ingress.is_published(key) {
                 // After a restart: a service that was just created is published before it is written.
                 service.writing = true;
                 let publication = publication.clone();
@@ -98,7 +98,7 @@ impl Scheduler {
                 });
                 return;
             }
-            shared.ingress.route(key, publication, traffic);
+            route(&shared, key, record);
             if let Idle::Asleep { watch: watch @ None } = &mut service.idle {
                 let demand = shared.ingress.demand(key, publication, traffic.serving);
                 let key = key.clone();
@@ -107,6 +107,14 @@ impl Scheduler {
                     Done { woken: true, ..Done::of(key) }
                 })));
             }
+        } else if shared.ingress.is_published(key) {
+            // It was there for those who found the service by name, who cannot any more.
+            service.writing = true;
+            self.background.spawn(async move {
+                shared.ingress.unpublish(&notify).await;
+                finished(notify, Ok(None)).await
+            });
+            return;
         }
         for run in hook::due(record) {
             if service.calling.insert(run.id.clone()) {
@@ -183,10 +191,11 @@ impl Change {
     }
 }
 
-/// Sends a service's requests where its record says.
+/// Sends a service's requests where its record says, and has it found by the names that it has there.
 pub(crate) fn route(shared: &Shared, key: &ServiceKey, record: &ServiceRecord) {
     if let Some(publication) = &record.publication {
         shared.ingress.route(key, publication, record.traffic);
+        shared.ingress.announce(key, publication, record.offer());
     }
 }
 

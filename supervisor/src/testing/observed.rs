@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{SimulatedDriver, lock};
 use crate::driver::MetadataSource;
 use crate::model::names::TaskId;
+use crate::model::service_connect::Offer;
 
 impl SimulatedDriver {
     /// What a container found in its environment.
@@ -35,6 +36,19 @@ impl SimulatedDriver {
     /// The listeners, by target group.
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
         self.world.lock().listeners.clone()
+    }
+
+    /// What services are found by, sorted by their full names.
+    pub fn offers(&self) -> Vec<Offer> {
+        let mut offers: Vec<Offer> = self.world.lock().offers.values().cloned().collect();
+        offers.sort_by_key(Offer::full_name);
+        offers
+    }
+
+    /// The namespace that a task finds others in, and whether it is found itself.
+    pub fn place(&self, task: &TaskId) -> Option<(Option<String>, bool)> {
+        let sandbox = self.world.lock().tasks.get(task).cloned()?;
+        Some((sandbox.launch.namespace.clone(), sandbox.launch.offers))
     }
 
     /// Where the requests of the one published service go: thousandths by the name of a target group, and the test listener's target group. Without

@@ -5,6 +5,8 @@ mod chaos;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod crashes;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod discovery;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod execute;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod files;

@@ -27,6 +27,8 @@ mod scale_to_zero;
 mod schedules;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod secrets;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod service_connect;
 mod services;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod sessions;

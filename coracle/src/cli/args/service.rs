@@ -21,7 +21,7 @@ pub(crate) enum ServiceCommand {
     Ls(ClusterArgs),
     /// Create a service
     #[command(
-        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
+        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
     )]
     Create(ServiceCreate),
     /// Show one service, its deployments and newest events
@@ -84,12 +84,20 @@ pub(crate) struct ServiceCreate {
     pub(crate) listen: Option<SocketAddr>,
 
     /// The path that health checks ask for
-    #[arg(long, value_name = "PATH", value_parser = values::url_path, requires = "listen")]
+    #[arg(long, value_name = "PATH", value_parser = values::url_path)]
     pub(crate) health_path: Option<String>,
 
     /// Seconds without a request after which it has no tasks; the next request brings them back, and waits
-    #[arg(long, value_name = "SECONDS", value_parser = values::seconds_of_a_day, requires = "listen")]
+    #[arg(long, value_name = "SECONDS", value_parser = values::seconds_of_a_day)]
     pub(crate) scale_to_zero: Option<f64>,
+
+    /// Have its tasks find the services of this namespace by name, such as shop.local
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+
+    /// Have it found there by its name, at the port mapping of this name in its task definition
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    pub(crate) port_name: Option<String>,
 
     #[command(flatten)]
     pub(crate) deployments: DeploymentOptions,

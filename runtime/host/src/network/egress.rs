@@ -95,6 +95,12 @@ impl Egress {
         granting.map(|pattern| pattern.ports.clone()).collect()
     }
 
+    /// The ports on which a pattern that is more than `*` grants a name: who writes that means the outside.
+    pub(crate) fn ports_naming(&self, name: &str) -> Vec<Ports> {
+        let naming = self.patterns.iter().filter(|pattern| pattern.hosts != Hosts::Any);
+        naming.filter(|pattern| pattern.hosts.include(name)).map(|pattern| pattern.ports.clone()).collect()
+    }
+
     /// Whether an address pattern grants `ip` on any port.
     pub(crate) fn grants_address_on_some_port(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();

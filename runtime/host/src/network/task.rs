@@ -1,12 +1,13 @@
 //! What the containers of a task share: its address, its open ports and its limits.
 
+use super::discovery::Discovery;
 use super::egress::Egress;
 use super::metadata::{Metadata, TaskMetadata};
 use super::{Mode, Network, Uplink};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 
 /// Sockets of a task, listening and connected, over all its containers and instances. A process has file descriptors for some of these.
@@ -56,6 +57,7 @@ impl TaskNetwork {
             requests: Arc::new(Semaphore::new(MAX_OUTGOING_REQUESTS)),
             lookups: Semaphore::new(MAX_LOOKUPS),
             metadata: TaskMetadata::default(),
+            discovery: OnceLock::new(),
         };
         Self { share: Arc::new(share) }
     }
@@ -64,6 +66,14 @@ impl TaskNetwork {
     #[must_use]
     pub fn with_metadata(self, metadata: Arc<dyn Metadata>) -> Self {
         self.share.metadata.set(metadata);
+        self
+    }
+
+    /// The same task, which finds services by name.
+    #[must_use]
+    pub fn with_discovery(self, discovery: Arc<dyn Discovery>) -> Self {
+        // A task has one for its life.
+        let _first = self.share.discovery.set(discovery);
         self
     }
 
@@ -89,6 +99,7 @@ pub(crate) struct TaskShare {
     requests: Arc<Semaphore>,
     lookups: Semaphore,
     metadata: TaskMetadata,
+    discovery: OnceLock<Arc<dyn Discovery>>,
 }
 
 impl TaskShare {
@@ -106,6 +117,10 @@ impl TaskShare {
 
     pub(super) fn metadata(&self) -> &TaskMetadata {
         &self.metadata
+    }
+
+    pub(super) fn discovery(&self) -> Option<&dyn Discovery> {
+        self.discovery.get().map(|discovery| &**discovery)
     }
 
     pub(super) fn lookups(&self) -> &Semaphore {

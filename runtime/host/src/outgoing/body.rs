@@ -5,7 +5,6 @@ use super::connect::Sender;
 use super::pool::{Key, Pool};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,8 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime_wasi_http::Error;
 
 /// The body, its limits of time, and what it holds until it ends. Dropped before its end, it closes the connection.
-pub(super) struct AnswerBody {
-    incoming: Incoming,
+pub(super) struct AnswerBody<B> {
+    incoming: B,
     between_bytes: Duration,
     deadline: Instant,
     /// Set while it waits.
@@ -24,15 +23,16 @@ pub(super) struct AnswerBody {
     turn: Option<Turn>,
 }
 
-impl AnswerBody {
+impl<B: Body<Data = Bytes>> AnswerBody<B> {
+    /// `connection`: what it comes over, and where that waits for another request.
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: B,
         between_bytes: Duration,
         deadline: Instant,
-        connection: (Sender, Key, Arc<Pool>),
+        connection: Option<(Sender, Key, Arc<Pool>)>,
         turn: Turn,
     ) -> Self {
-        let (connection, turn) = (Some(connection), Some(turn));
+        let turn = Some(turn);
         let mut body = Self { incoming, between_bytes, deadline, timer: None, connection, turn };
         if body.incoming.is_end_stream() {
             body.end();
@@ -56,7 +56,11 @@ impl AnswerBody {
     }
 }
 
-impl Body for AnswerBody {
+impl<B> Body for AnswerBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Error>,
+{
     type Data = Bytes;
     type Error = Error;
 
@@ -72,7 +76,7 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => self.fail(Error::from(error)),
+            Poll::Ready(Some(Err(error))) => self.fail(error.into()),
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)

@@ -84,7 +84,7 @@ pub(super) async fn send(
                 let pool = client.pool().clone();
                 let connection = (sender, key, pool);
                 let body = |incoming| {
-                    AnswerBody::new(incoming, timeouts.between_bytes, deadline, connection, turn)
+                    AnswerBody::new(incoming, timeouts.between_bytes, deadline, Some(connection), turn)
                         .boxed_unsync()
                 };
                 return Ok(response.map(body));
@@ -116,7 +116,7 @@ fn prepare(network: &Network, mut request: Request<WasiBody>) -> Result<(Key, Re
 }
 
 /// Waits for a turn of the task's, but neither long nor in a long queue.
-async fn turn(requests: &Arc<Semaphore>) -> Result<Turn, Error> {
+pub(super) async fn turn(requests: &Arc<Semaphore>) -> Result<Turn, Error> {
     if let Ok(turn) = requests.clone().try_acquire_owned() {
         return Ok(turn);
     }

@@ -6,7 +6,7 @@
 //! | `awsvpc` | it is reached at the task's address | its requests are answered at the task's address |
 //! | `host` | it listens at the host's itself | its requests are answered at the host port |
 //!
-//! In a task of several containers, a handler is answered at the task's address in `bridge` too, where its neighbours look for it.
+//! In a task of several containers, and in one that others find by name, a handler is answered at the task's address in `bridge` too, where they look for it.
 
 mod tcp;
 mod udp;
@@ -40,7 +40,7 @@ pub(super) struct Site {
     pub(super) address: Option<Ipv4Addr>,
     /// Where host ports are bound.
     pub(super) host: IpAddr,
-    /// Whether the task has other containers.
+    /// Whether the task has other containers, or is found by others.
     pub(super) has_neighbours: bool,
     pub(super) network: TaskNetwork,
 }
@@ -77,6 +77,13 @@ struct Forwarder(JoinHandle<()>);
 impl Drop for Forwarder {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+impl Site {
+    /// The task's address, where a handler is answered there.
+    pub(super) fn answers_at(&self) -> Option<Ipv4Addr> {
+        self.address.filter(|_| self.mode == NetworkMode::Awsvpc || self.has_neighbours)
     }
 }
 
@@ -130,9 +137,7 @@ impl OpenPorts {
                 open.listeners.push(Answering { listener: Some(listener), _open: opened });
                 Ok::<_, StartFailure>(bound)
             };
-            if let Some(address) = site.address
-                && (site.mode == NetworkMode::Awsvpc || site.has_neighbours)
-            {
+            if let Some(address) = site.answers_at() {
                 answer(SocketAddr::new(address.into(), port), true)?;
             }
             let host = match site.mode {

@@ -114,6 +114,7 @@ impl LocalSandbox {
             Some(endpoint) => network.with_metadata(endpoint.metadata()),
             None => network,
         };
+        let network = network.with_discovery(driver.directory.view(launch.namespace.clone()));
         Ok(Self {
             endpoint,
             driver,
@@ -185,7 +186,8 @@ impl LocalSandbox {
             mode: self.launch.definition.content.network_mode,
             address: self.lease.as_ref().map(Lease::address),
             host: self.driver.host_port_address,
-            has_neighbours: self.launch.definition.content.container_definitions.len() > 1,
+            has_neighbours: self.launch.definition.content.container_definitions.len() > 1
+                || self.launch.offers,
             network: self.network.clone(),
         }
     }
@@ -232,10 +234,14 @@ impl LocalSandbox {
         let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
         let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
         let definition = content.container(name);
-        if self.images.get(name).zip(definition).is_some_and(|(image, of)| answers_in_process(image, of)) {
+        let image = self.images.get(name).zip(definition);
+        if let Some((image, of)) = image.filter(|(image, of)| answers_in_process(image, of)) {
             let container = self.lock().containers.get(name).cloned();
             let container = container.ok_or_else(|| cannot("the published container has not started"))?;
-            return Ok(Arc::new(HandlerTarget(container)));
+            // One that answers the CGI way has no port open.
+            let address = self.site().answers_at().filter(|_| image.kind() == ImageKind::Handler);
+            let socket = address.zip(of.first_port()).map(SocketAddr::from);
+            return Ok(Arc::new(HandlerTarget { container, socket }));
         }
         let port = content.traffic_port().ok_or_else(|| cannot("the published container has no port"))?;
         let address = self.address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -289,7 +295,7 @@ impl Sandbox for LocalSandbox {
         let started = started.map_err(|error| cannot(in_words(&error)))?;
         if is_handler {
             let running = Arc::new(ArcSwap::from_pointee(started.clone()));
-            let target: Arc<dyn Target> = Arc::new(HandlerTarget(running));
+            let target: Arc<dyn Target> = Arc::new(HandlerTarget { container: running, socket: None });
             let opened =
                 OpenPorts::of_handler(definition, &self.site(), self.driver.targets.balancer(), &target);
             match opened {

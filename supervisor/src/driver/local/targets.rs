@@ -41,6 +41,8 @@ pub(super) struct Targets {
 pub(super) struct Group {
     balanced: Arc<coracle_balancer::TargetGroup>,
     listeners: Mutex<Option<Listeners>>,
+    /// Where the requests go of a service that was published with this group.
+    routing: super::directory::Routing,
     healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
     /// Carries the balancer's findings to those who registered.
     teller: AbortHandle,
@@ -73,11 +75,12 @@ impl Targets {
         Arc::clone(groups.entry(group.arn.clone()).or_insert_with(|| Arc::new(Group::new(group))))
     }
 
-    pub(super) fn publish(&self, group: &TargetGroup) -> Result<SocketAddr, PublishError> {
+    pub(super) fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError> {
         let known = self.group(group);
+        let Some(listen_at) = group.publication.listen else { return Ok(None) };
         let mut listeners = known.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listeners) = &*listeners {
-            return Ok(listeners.production.local_addr());
+            return Ok(Some(listeners.production.local_addr()));
         }
         let listen = |name: String, address: SocketAddr| {
             let config = ListenerConfig::new(name, address);
@@ -85,22 +88,29 @@ impl Targets {
                 .listen(config, Arc::clone(&known.balanced))
                 .map_err(|error| refused(address, &error))
         };
-        let production = listen(group.name.clone(), group.publication.listen)?;
+        let production = listen(group.name.clone(), listen_at)?;
         let test = group.publication.test_listen;
         let test = test.map(|address| listen(format!("{}-test", group.name), address)).transpose()?;
         let bound_to = production.local_addr();
         *listeners = Some(Listeners { production, test });
-        Ok(bound_to)
+        Ok(Some(bound_to))
+    }
+
+    /// Where a published service's requests go, now and later.
+    pub(super) fn routing(&self, published: &TargetGroup) -> super::directory::Routing {
+        Arc::clone(&self.group(published).routing)
     }
 
     pub(super) fn route(&self, published: &TargetGroup, routing: &Routing) {
         let known = self.group(published);
+        let balanced = |group| Arc::clone(&self.group(group).balanced);
+        let forward = || split(routing.production.iter().map(|(group, share)| (balanced(group), *share)));
+        if let Some(forward) = forward() {
+            known.routing.store(Arc::new(forward));
+        }
         let listeners = known.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(listeners) = &*listeners else { return };
-        let balanced = |group| Arc::clone(&self.group(group).balanced);
-        if let Some(forward) =
-            split(routing.production.iter().map(|(group, share)| (balanced(group), *share)))
-        {
+        if let Some(forward) = forward() {
             listeners.production.set_routes(Action::Forward(forward));
         }
         if let Some(listener) = &listeners.test {
@@ -142,7 +152,8 @@ impl Group {
         });
         let healths = Arc::default();
         let teller = tokio::spawn(tell(Arc::clone(&balanced), Arc::clone(&healths))).abort_handle();
-        Self { balanced, listeners: Mutex::default(), healths, teller }
+        let routing = Arc::new(ArcSwap::from_pointee(Forward::from(Arc::clone(&balanced))));
+        Self { balanced, listeners: Mutex::default(), routing, healths, teller }
     }
 
     /// Nobody vouches for a task: its first probe is sent at once, and a task that cannot answer it must not get a user's request.
@@ -257,12 +268,20 @@ fn note(health: &watch::Sender<TargetHealth>, target: &TargetDescription) {
 }
 
 /// A handler's container as a target: a request is a call in this process. Whichever runs now: a container may be started again in its place.
-pub(super) struct HandlerTarget(pub(super) Arc<ArcSwap<Container>>);
+pub(super) struct HandlerTarget {
+    pub(super) container: Arc<ArcSwap<Container>>,
+    /// Where it is answered, too, for programs that connect by themselves.
+    pub(super) socket: Option<SocketAddr>,
+}
 
 impl Target for HandlerTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
-        let response = self.0.load().handle(request);
+        let response = self.container.load().handle(request);
         async move { Ok(response.await.map_err(unanswered)?.map(Body::boxed)) }.boxed()
+    }
+
+    fn reached_at(&self) -> Option<SocketAddr> {
+        self.socket
     }
 }
 

@@ -6,6 +6,7 @@ use super::stage::Progress;
 use super::{DeploymentConfiguration, Slot};
 use crate::clock::Timestamp;
 use crate::model::service::{LaunchType, StoredServiceFields};
+use crate::model::service_connect::ServiceConnect;
 use crate::model::task_definition::TaskDefinitionId;
 
 /// One deployment of a service: a revision that tasks are to run.
@@ -28,6 +29,9 @@ pub struct DeploymentRecord {
     pub rollout_state: RolloutState,
     /// Why it is so, where the state alone does not say it.
     pub reason: Option<String>,
+    /// Whom its tasks find by name, and how they are found.
+    #[serde(default)]
+    pub service_connect: Option<ServiceConnect>,
 }
 
 /// How far a deployment is.
@@ -54,6 +58,9 @@ pub struct ServiceRevision {
     pub task_definition: TaskDefinitionId,
     /// As asked for.
     pub launch_type: LaunchType,
+    /// Whom its tasks find by name, and how they are found.
+    #[serde(default)]
+    pub service_connect: Option<ServiceConnect>,
     /// Given back as they came.
     pub stored: StoredServiceFields,
 }

@@ -10,6 +10,7 @@ use super::strategy::Course;
 use super::{DeploymentConfiguration, Slot};
 use crate::clock::Timestamp;
 use crate::model::service::ServiceRecord;
+use crate::model::service_connect::ServiceConnect;
 use crate::model::task_definition::TaskDefinitionId;
 
 /// Ids for a deployment that begins. They are made outside, so that the changes here stay pure.
@@ -69,11 +70,12 @@ impl GivenUp {
 }
 
 impl ServiceRecord {
-    /// A new deployment, to a new revision made of this task definition. One that was on its way ends with it.
+    /// A new deployment, to a new revision made of this task definition in this place of a namespace. One that was on its way ends with it.
     pub(crate) fn begin_deployment(
         &mut self,
         ids: NewIds,
         task_definition: TaskDefinitionId,
+        service_connect: Option<ServiceConnect>,
         now: Timestamp,
     ) {
         let target = ServiceRevision {
@@ -81,6 +83,7 @@ impl ServiceRecord {
             created_at: now,
             task_definition,
             launch_type: self.launch_type,
+            service_connect,
             stored: self.stored.clone(),
         };
         let first = ServiceDeploymentRecord::first(ids, target, self.deployment_configuration.clone());
@@ -98,6 +101,7 @@ impl ServiceRecord {
         let slot = if side_by_side { serving.other() } else { serving };
         self.service_deployment.progress = side_by_side.then(|| Progress::begin(now));
         self.deployments.insert(0, self.service_deployment.as_deployment(slot));
+        self.publish_as_offered();
         // ECS: the stage's hooks run with "more than 1 service revision in an ACTIVE state".
         if side_by_side && self.service_deployment.sources.len() > 1 {
             self.enter(LifecycleStage::ReconcileService, 0, now);
@@ -193,6 +197,7 @@ impl ServiceRecord {
                 ..back_to
             },
         );
+        self.publish_as_offered();
         Some(Ending { failed: id, reason: what, rolling_back_to })
     }
 }
@@ -235,6 +240,7 @@ impl ServiceDeploymentRecord {
             updated_at: self.updated_at,
             rollout_state: RolloutState::InProgress,
             reason: None,
+            service_connect: self.target.service_connect.clone(),
         }
     }
 
