@@ -4,7 +4,7 @@
 //! and ends; one loop adds up what has passed since it last looked and writes it to one record for each service, or family of standalone tasks, and month.
 //!
 //! What is not written yet is in memory only, and no task outlives its process, so that a crash loses what was used since the last write and
-//! can never count anything twice.
+//! can never count anything twice. Nor can a store that fails: where it may have taken a write, that is found out before the next one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -37,7 +37,23 @@ pub(crate) struct Meter {
     /// A task ended.
     ended: Notify,
     /// Held while what is pending is written.
-    writing: tokio::sync::Mutex<()>,
+    writing: tokio::sync::Mutex<Writing>,
+}
+
+/// The write that is under way, or was when the store failed.
+#[derive(Debug, Default)]
+pub(crate) struct Writing {
+    /// What the store may have taken although it said that it failed.
+    unsure: Option<Attempt>,
+}
+
+/// A transaction of usage.
+#[derive(Clone, Debug)]
+struct Attempt {
+    /// What it takes from what is pending.
+    batch: Vec<(UsageKey, Totals)>,
+    /// One of its records, as it is once the transaction has been carried out. Nobody else writes it.
+    proof: (String, UsageRecord),
 }
 
 #[derive(Debug, Default)]
@@ -115,9 +131,35 @@ impl Meter {
         running.into_iter().map(so_far).collect()
     }
 
-    /// Nothing is written while the guard lives.
-    pub(crate) async fn pause(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.writing.lock().await
+    /// Nothing is written while the guard lives, and it is known what was.
+    pub(crate) async fn pause(
+        &self,
+        shared: &Shared,
+    ) -> Result<tokio::sync::MutexGuard<'_, Writing>, OperationError> {
+        let mut writing = self.writing.lock().await;
+        self.make_sure(&mut writing, &shared.records).await?;
+        Ok(writing)
+    }
+
+    /// Finds out whether the store took what it said it had not: else it would be counted twice.
+    async fn make_sure(&self, writing: &mut Writing, records: &Records) -> Result<(), OperationError> {
+        let Some(Attempt { batch, proof: (key, value) }) = &writing.unsure else { return Ok(()) };
+        if records.get::<UsageRecord>(key).await?.is_some_and(|found| found.value == *value) {
+            self.written(batch);
+        }
+        writing.unsure = None;
+        Ok(())
+    }
+
+    /// Takes off what has been written. What was added meanwhile stays.
+    fn written(&self, batch: &[(UsageKey, Totals)]) {
+        let mut state = self.lock();
+        for (key, written) in batch {
+            let left = state.pending.get_mut(key).map(|totals| subtract(totals, written));
+            if left.is_some_and(|left| left) {
+                state.pending.remove(key);
+            }
+        }
     }
 
     /// Adds up what running tasks used since the last time.
@@ -138,7 +180,7 @@ impl Meter {
 
     /// Writes what was used until now. What cannot be written is kept for the next time.
     pub(crate) async fn write(&self, shared: &Shared) -> Result<(), OperationError> {
-        let _one_at_a_time = self.writing.lock().await;
+        let mut writing = self.pause(shared).await?;
         self.look();
         let month = month_of(shared.now());
         let mut pending: Vec<(UsageKey, Totals)> = self.lock().pending.clone().into_iter().collect();
@@ -149,14 +191,9 @@ impl Meter {
                 cut += 1;
             }
             let batch: Vec<_> = pending.drain(..cut).collect();
-            write_batch(&shared.records, &month, &batch).await?;
-            let mut state = self.lock();
-            for (key, written) in &batch {
-                // What was added while it was written stays.
-                let left = state.pending.get_mut(key).map(|totals| subtract(totals, written));
-                if left.is_some_and(|left| left) {
-                    state.pending.remove(key);
-                }
+            write_batch(&shared.records, &month, batch, &mut writing).await?;
+            if let Some(attempt) = writing.unsure.take() {
+                self.written(&attempt.batch);
             }
         }
         Ok(())
@@ -253,17 +290,19 @@ fn subtract(totals: &mut Totals, written: &Totals) -> bool {
     totals.is_empty()
 }
 
-/// Adds to the records of one month, all or none.
+/// Adds to the records of one month, all or none. From the first try on the attempt is noted in `writing`, because whoever waits may be gone before the answer is
+/// there; who got an answer takes it out.
 async fn write_batch(
     records: &Records,
     month: &str,
-    batch: &[(UsageKey, Totals)],
+    batch: Vec<(UsageKey, Totals)>,
+    writing: &mut Writing,
 ) -> Result<(), OperationError> {
     // Only this loop writes them: a conflict is another node's, and means to read again.
     const MAX_ATTEMPTS: usize = 16;
     for _ in 0..MAX_ATTEMPTS {
         let mut changed: BTreeMap<String, (Option<u64>, UsageRecord)> = BTreeMap::new();
-        for (key, more) in batch {
+        for (key, more) in &batch {
             let record = keys::usage(month, &key.owner);
             let found = match changed.remove(&record) {
                 Some(found) => found,
@@ -276,6 +315,8 @@ async fn write_batch(
             *value.by_capacity.entry(key.capacity.clone()).or_default() += more;
             changed.insert(record, (revision, value));
         }
+        let proof = changed.first_key_value().map(|(key, (_, value))| (key.clone(), value.clone()));
+        writing.unsure = proof.map(|proof| Attempt { batch: batch.clone(), proof });
         let write = changed.into_iter().fold(Transaction::new(), |write, (key, (revision, value))| {
             let unchanged = match revision {
                 Some(revision) => Compare::Revision(key.clone(), revision),
@@ -286,6 +327,7 @@ async fn write_batch(
         if let Outcome::Committed(_) = records.commit(write).await? {
             return Ok(());
         }
+        writing.unsure = None;
     }
     Err(OperationError::Conflict)
 }

@@ -123,7 +123,7 @@ impl Supervisor {
 
         let meter = &self.shared().meter;
         // What moves from memory to the records meanwhile would be told twice.
-        let _nothing_is_written = meter.pause().await;
+        let _nothing_is_written = meter.pause(self.shared()).await?;
         let pending = if month == present { meter.pending() } else { BTreeMap::new() };
         let mut all: BTreeMap<UsageKey, Totals> = pending;
         let mut months = std::collections::BTreeSet::new();
