@@ -12,10 +12,12 @@ use crate::store::{StoreError, Transaction};
 use crate::supervisor::Shared;
 
 /// Pause before writing again to a store that failed.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Report {
     shared: Arc<Shared>,
+    /// The store does not have what is observed.
+    unsaid: bool,
     /// Of the task's order in the store.
     key: String,
     pub(super) record: TaskRecord,
@@ -24,7 +26,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(shared: Arc<Shared>, key: String, record: TaskRecord) -> Self {
-        Self { shared, key, record, status: TaskStatus::default() }
+        Self { shared, unsaid: false, key, record, status: TaskStatus::default() }
     }
 
     /// Changes what is observed, and tells it.
@@ -33,9 +35,16 @@ impl Report {
         self.status.version += 1;
         let key = keys::status(&self.record.cluster, &self.record.id);
         let put = Transaction::new().put(key, encode(&self.status));
-        if let Err(error) = self.shared.records.commit(put).await {
+        let said = self.shared.records.commit(put).await;
+        self.unsaid = said.is_err();
+        if let Err(error) = said {
             tracing::error!(%error, task = %self.record.id, "cannot report a task's status");
         }
+    }
+
+    /// Whether the store failed when it was last told: who waits for something tells it again meanwhile.
+    pub(super) fn is_unsaid(&self) -> bool {
+        self.unsaid
     }
 
     /// Notes that the task cannot even be tried.

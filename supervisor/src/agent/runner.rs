@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::containers::{Consequence, Readiness};
 use super::environment::environments;
 use super::life::{Event, Life};
-use super::report::Report;
+use super::report::{Report, STORE_RETRY};
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TaskLaunch};
 use crate::metadata::TaskMetadata;
 use crate::model::names::TaskId;
@@ -208,11 +208,20 @@ impl Runner {
             return failed_to_start(too_long("preparing the task"));
         };
         loop {
-            let event = match self.unless_stopped(life.event()).await {
+            let is_unsaid = self.report.is_unsaid();
+            let event = async {
+                match is_unsaid {
+                    true => timeout(STORE_RETRY, life.event()).await.ok(),
+                    false => Some(life.event().await),
+                }
+            };
+            let event = match self.unless_stopped(event).await {
                 Ok(event) => event,
                 Err(order) => return order,
             };
-            if let Err(order) = self.happened(life, &sandbox, event).await {
+            if let Some(event) = event
+                && let Err(order) = self.happened(life, &sandbox, event).await
+            {
                 return order;
             }
             self.report.tell(|_| {}).await;
