@@ -125,6 +125,7 @@ fn wanted(record: &ServiceRecord) -> Wanted {
         desired: record.desired_count,
         limits: record.deployment_configuration.limits(),
         draining: record.status == ServiceStatus::Draining,
-        frozen: record.primary().rollout_state == RolloutState::Failed,
+        // What a person stops is stopped also where a deployment was given up.
+        frozen: record.primary().rollout_state == RolloutState::Failed && record.desired_count > 0,
     }
 }

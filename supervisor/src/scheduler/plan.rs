@@ -14,7 +14,7 @@ pub(super) struct Wanted {
     pub(super) limits: DeploymentLimits,
     /// Being deleted: once no task is left, neither is the service.
     pub(super) draining: bool,
-    /// The deployment was given up and nothing came in its place: no task is started, and those that do their work go on doing it.
+    /// The deployment was given up and nothing came in its place: no task is started, and those that do their work, up to what is wanted, go on doing it.
     pub(super) frozen: bool,
 }
 
@@ -103,6 +103,10 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     match may_start {
         _ if wanted.frozen => {
             plan.retire.extend(sick.iter().chain(&pending).map(|member| member.id.clone()));
+            // Those of the revision that failed go first.
+            let surplus = (healthy.len() + old_healthy.len()).saturating_sub(desired);
+            let spare = newest_first(&healthy).into_iter().chain(newest_first(&old_healthy)).filter(may_go);
+            plan.retire.extend(spare.take(surplus).map(|member| member.id.clone()));
             return plan;
         }
         Some(at) if startable > 0 => plan.look_again = Some(at),
