@@ -72,6 +72,8 @@ impl Scheduler {
         let notify = key.clone();
         if intent.gone {
             service.writing = true;
+            // Once, also when it is tried again or a service of its name was there before.
+            self.inactive.retain(|known| known != key);
             self.inactive.push_back(key.clone());
             let forget = if self.inactive.len() > MAX_INACTIVE { self.inactive.pop_front() } else { None };
             self.background.spawn(async move {
@@ -122,8 +124,11 @@ impl Scheduler {
                 self.background.spawn(hook::run(shared, key, run));
             }
         }
+        // What serves beside a new revision is the way back, also while it has no task.
+        let serves = record.side_by_side().and(record.source()).map(|source| &source.id);
         let empty: Vec<String> = record.deployments[1..]
             .iter()
+            .filter(|old| serves != Some(&old.id))
             .filter(|old| {
                 service
                     .tasks
