@@ -8,7 +8,7 @@ pub mod autoscaling;
 pub mod clusters;
 pub mod execute_command;
 mod fields;
-mod host_ports;
+pub(crate) mod host_ports;
 mod new_service;
 pub mod parameters;
 pub mod reclaim_capacity;

@@ -163,6 +163,7 @@ impl Scheduler {
 
     async fn reconcile(&mut self, key: &ServiceKey) -> Result<(), StoreError> {
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
+        tracing::trace!(service = %key.name, "looks at a service");
         let intent = service.intend(&self.shared);
         if let Some(at) = intent.look_again {
             self.timers.insert((at, key.clone()));

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::host_ports::copies_with_free_ports;
 use super::{Failure, bounded, fields, page};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
@@ -192,7 +193,7 @@ impl Supervisor {
             protection: None,
         };
         let count = usize::try_from(count).unwrap_or_default();
-        let placed = self.copies_with_free_ports(&definition.definition, count).await?;
+        let placed = copies_with_free_ports(self.shared(), &definition.definition, count).await?;
         let failures = (placed..count).map(|_| self.no_free_ports(&cluster)).collect();
         if placed == 0 {
             // Nothing to repeat: the same request with the same token is a new try.

@@ -1,5 +1,9 @@
 //! Doing what was planned: orders to the store.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Scheduler;
 use super::intent::Intent;
 use super::picture::ServicePicture;
@@ -12,9 +16,16 @@ use crate::model::scheduling_strategy::SchedulingStrategy;
 use crate::model::service::{LaunchType, PropagateTags, ServiceRecord};
 use crate::model::task::{ServiceMembership, StopCode, StopOrder, TargetHealth, TaskOverride, TaskRecord};
 use crate::operations::TaskDefinitionRecord;
+use crate::operations::host_ports::copies_with_free_ports;
 use crate::records::{ServiceKey, encode, keys};
 use crate::store::{StoreError, Transaction};
 use crate::supervisor::Shared;
+
+/// Pause before looking for a place again for tasks that found none.
+const PLACEMENT_RETRY: Duration = Duration::from_secs(5);
+
+/// Observations of a service that are kept until a store that fails takes them: what its newest events come to.
+const MAX_UNWRITTEN: usize = 400;
 
 /// A service's target groups, as events name them.
 #[derive(Debug)]
@@ -46,10 +57,12 @@ impl Scheduler {
         }
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
         let Some(record) = &service.record else { return self.retire_orphans(key).await };
+        let deployment = record.primary().id.clone();
+        // Before what is done about it.
+        note_sick(service, &groups);
         if !started.is_empty() {
             service.events.started(&started);
         }
-        let deployment = record.primary().id.clone();
         let retired = StopOrder {
             code: StopCode::ServiceSchedulerInitiated,
             reason: format!("Scaling activity initiated by (deployment {deployment})"),
@@ -74,10 +87,10 @@ impl Scheduler {
             }
         }
         note_stops(service, &plan, &groups);
-        note_sick(service, &groups);
-        if plan.blocked {
+        if plan.blocked && !service.told_blocked {
             service.events.blocked();
         }
+        service.told_blocked = plan.blocked;
         if plan.steady && !service.steady {
             service.events.steady();
         }
@@ -96,12 +109,16 @@ impl Scheduler {
         let deployment =
             record.and_then(|record| record.deployments.iter().find(|known| known.id == deployment));
         let (Some(record), Some(deployment)) = (record, deployment) else { return Ok(Vec::new()) };
-        let template = template(&self.shared, record, deployment).await?;
+        let definition = keys::task_definition(&deployment.task_definition);
+        let definition = self.shared.records.get::<TaskDefinitionRecord>(&definition).await?;
+        let definition = definition.map(|found| found.value);
+        let placed = placed(&self.shared, definition.as_ref(), count).await?;
+        let template = template(&self.shared, record, deployment, definition.as_ref());
         let strategy = strategy(&self.shared, record).await?;
         let mut counts =
             self.services.get(key).map(|service| service.capacity(&deployment.id)).unwrap_or_default();
         let mut tasks: Vec<TaskRecord> = Vec::new();
-        for _ in 0..count {
+        for _ in 0..placed {
             let mut task = TaskRecord { id: self.shared.random(TaskId::random), ..template.clone() };
             if let Some(strategy) = &strategy {
                 let provider = strategy.next(|provider| counts.get(&provider).copied().unwrap_or(0));
@@ -110,6 +127,10 @@ impl Scheduler {
                 task.launch_type = LaunchType::Fargate;
             }
             tasks.push(task);
+        }
+        self.tell_unplaced(key, placed < count);
+        if tasks.is_empty() {
+            return Ok(Vec::new());
         }
         let start = tasks.iter().fold(Transaction::new(), |start, task| {
             start
@@ -123,6 +144,19 @@ impl Scheduler {
             self.see_task(key.clone(), task);
         }
         Ok(started)
+    }
+
+    /// Tells of tasks that found no place, once until all found one, and looks again later: what takes the place is no concern of this service, so that nothing
+    /// tells it when that leaves.
+    fn tell_unplaced(&mut self, key: &ServiceKey, unplaced: bool) {
+        let Some(service) = self.services.get_mut(key) else { return };
+        if unplaced && !service.told_unplaced {
+            service.events.unplaced(&self.shared.node);
+        }
+        service.told_unplaced = unplaced;
+        if unplaced {
+            self.timers.insert((Instant::now() + PLACEMENT_RETRY, key.clone()));
+        }
     }
 
     /// Stops the tasks of a service whose record is gone. That does not happen in good order; it may after a repair of the store by hand.
@@ -146,7 +180,8 @@ impl Scheduler {
 
     async fn write_observations(&mut self, key: &ServiceKey, groups: &Groups) -> Result<(), StoreError> {
         let Some(service) = self.services.get_mut(key) else { return Ok(()) };
-        let mut write = service.events.flush(key, groups, self.shared.now());
+        let mut write = std::mem::take(&mut service.unwritten);
+        write.ops.extend(service.events.flush(key, groups, self.shared.now()).ops);
         if std::mem::take(&mut service.failed_more) {
             write = write.put(keys::failed_tasks(key), encode(&service.failed_tasks));
         }
@@ -158,31 +193,49 @@ impl Scheduler {
                 write.delete(keys::asleep(key))
             };
         }
-        if !write.ops.is_empty() {
-            self.shared.records.commit(write).await?;
+        if write.ops.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let written = self.shared.records.commit(write.clone()).await;
+        if written.is_err() {
+            // The oldest would be the first that nobody reads any more.
+            let surplus = write.ops.len().saturating_sub(MAX_UNWRITTEN);
+            write.ops.drain(..surplus);
+            service.unwritten = write;
+        }
+        written.map(|_| ())
     }
 }
 
+/// How many of so many new tasks find a place on the one node that there is.
+async fn placed(
+    shared: &Shared,
+    definition: Option<&TaskDefinitionRecord>,
+    count: u32,
+) -> Result<u32, StoreError> {
+    let Some(record) = definition else { return Ok(count) };
+    let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+    let placed = copies_with_free_ports(shared, &record.definition, wanted).await?;
+    Ok(u32::try_from(placed).unwrap_or(count))
+}
+
 /// What all new tasks of a service have in common. The node is chosen here: there is one now.
-async fn template(
+fn template(
     shared: &Shared,
     record: &ServiceRecord,
     deployment: &DeploymentRecord,
-) -> Result<TaskRecord, StoreError> {
-    let key = keys::task_definition(&deployment.task_definition);
-    let definition = shared.records.get::<TaskDefinitionRecord>(&key).await?.map(|found| found.value);
+    definition: Option<&TaskDefinitionRecord>,
+) -> TaskRecord {
     let tags = match record.propagate_tags {
         PropagateTags::None => Vec::new(),
         PropagateTags::Service => record.tags.clone(),
         PropagateTags::TaskDefinition => {
-            definition.as_ref().map(|definition| definition.tags.clone()).unwrap_or_default()
+            definition.map(|definition| definition.tags.clone()).unwrap_or_default()
         }
     };
     let connect = deployment.service_connect.as_ref();
     let offers = connect.is_some_and(|connect| connect.offer.is_some());
-    Ok(TaskRecord {
+    TaskRecord {
         id: shared.random(TaskId::random),
         cluster: record.cluster.clone(),
         task_definition: deployment.task_definition.clone(),
@@ -210,7 +263,7 @@ async fn template(
         enable_execute_command: record.enable_execute_command,
         capacity_provider: None,
         protection: None,
-    })
+    }
 }
 
 /// How a service's tasks are spread over kinds of capacity: by its own strategy, else by its cluster's unless it has a launch type. What is stored
@@ -234,8 +287,10 @@ async fn stop_task(
     id: &TaskId,
     order: &StopOrder,
 ) -> Result<(), StoreError> {
+    let seen = service.tasks.get(id).and_then(|task| task.record.protection);
     let stop = |record: &mut TaskRecord| {
-        if record.stop.is_some() {
+        // It was protected since it was chosen, or is no more. The watch tells of that, and it is thought about again.
+        if record.stop.is_some() || record.protection != seen {
             return Ok(None);
         }
         record.stop = Some(order.clone());
@@ -243,6 +298,7 @@ async fn stop_task(
     };
     let gone = || OperationError::ResourceNotFound;
     match shared.records.update(&keys::service_task(key, id), gone, stop).await {
+        Ok((record, None)) if record.stop.is_none() => return Ok(()),
         Ok(_) | Err(OperationError::ResourceNotFound) => {}
         Err(OperationError::Store(error)) => return Err(error),
         Err(error) => {
@@ -258,7 +314,9 @@ async fn stop_task(
 }
 
 fn note_stops(service: &mut ServicePicture, plan: &Intent, groups: &Groups) {
-    let stopped: Vec<TaskId> = plan.retire.iter().chain(&plan.replace_sick).cloned().collect();
+    let is_stopped = |id: &&TaskId| service.tasks.get(id).is_some_and(|task| task.record.stop.is_some());
+    let stopped: Vec<TaskId> =
+        plan.retire.iter().chain(&plan.replace_sick).filter(is_stopped).cloned().collect();
     if stopped.is_empty() {
         return;
     }

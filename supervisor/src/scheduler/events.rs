@@ -3,7 +3,7 @@
 use super::deed::Groups;
 use crate::clock::Timestamp;
 use crate::model::deployment::{Ending, Slot};
-use crate::model::names::TaskId;
+use crate::model::names::{NodeId, TaskId};
 use crate::model::service::ServiceEvent;
 use crate::records::{ServiceKey, encode, keys};
 use crate::store::Transaction;
@@ -77,6 +77,14 @@ impl EventLog {
 
     pub(super) fn unable_to_start(&mut self) {
         self.push("is unable to consistently start tasks successfully.".to_owned());
+    }
+
+    /// Host ports are all that a node can be short of.
+    pub(super) fn unplaced(&mut self, node: &NodeId) {
+        self.push(format!(
+            "was unable to place a task because no container instance met all of its requirements. \
+             The closest matching (container-instance {node}) is already using a port required by your task."
+        ));
     }
 
     pub(super) fn blocked(&mut self) {

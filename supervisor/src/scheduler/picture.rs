@@ -21,7 +21,7 @@ use crate::model::task::{
     HealthStatus, LastStatus, StopCode, StopOrder, StoppedTask, TargetHealth, TaskRecord, TaskStatus,
 };
 use crate::records::{ServiceKey, decode, keys};
-use crate::store::{Change, Entry, Watch};
+use crate::store::{Change, Entry, Transaction, Watch};
 use crate::supervisor::Shared;
 
 /// A service, its tasks, and what is remembered of its past.
@@ -39,8 +39,14 @@ pub(super) struct ServicePicture {
     pub(super) idle: Idle,
     /// Whether it was written that it sleeps.
     pub(super) told_asleep: bool,
+    /// That its limits leave no move was told.
+    pub(super) told_blocked: bool,
+    /// That tasks found no place was told.
+    pub(super) told_unplaced: bool,
     /// Life-cycle hooks that are being called.
     pub(super) calling: BTreeSet<String>,
+    /// What is to be written with the next observations, because the store did not take it.
+    pub(super) unwritten: Transaction,
     /// By deployment.
     pub(super) failed_tasks: BTreeMap<String, u32>,
     /// `failed_tasks` is not written yet.
