@@ -1,19 +1,15 @@
 """Services that scale to zero: the first answer of one that sleeps, and what a thousand that sleep cost. Run by scalezero.sh."""
 
 import argparse
-import os
-import pathlib
 import socket
 import time
 
 from daemon import Daemon
-from harness import caveat, finish, free_port, guest, percentile, record, verdict
+from harness import caveat, cpu_seconds, finish, free_port, guest, percentile, record, resident, verdict
 from load import exchange
 
 P50_MS, P99_MS = 5, 25
 KIB_EACH = 50
-# As many ticks a second as Linux counts.
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tags(port, idle):
@@ -56,16 +52,16 @@ def sleepers(count):
         daemon.register("web", guest("hello"))
         # What the first one makes is not counted.
         create(daemon, "first")
-        before = resident(daemon)
+        before = resident(daemon.process.pid)
         for number in range(count):
             create(daemon, f"s{number}", wait=False)
         daemon.until(lambda: all(is_asleep(daemon, f"s{number}") for number in range(count)), "all sleep")
         # Until their drains and the resync are over.
         time.sleep(15)
-        each = (resident(daemon) - before) / count
-        idle = cpu_seconds(daemon)
+        each = (resident(daemon.process.pid) - before) / count
+        idle = cpu_seconds(daemon.process.pid)
         time.sleep(10)
-        used = cpu_seconds(daemon) - idle
+        used = cpu_seconds(daemon.process.pid) - idle
     print(f"{count} services that sleep: {each / 1024:.1f} KiB each, {100 * used / 10:.2f} % of a core")
     record("scalezero-sleep", services=count, kib_each=each / 1024, cpu_percent=10 * used)
     return [
@@ -78,22 +74,6 @@ def create(daemon, name, wait=True):
     daemon.call("CreateService", serviceName=name, taskDefinition="web", desiredCount=1, tags=tags(0, 0.1))
     if wait:
         daemon.until(lambda: is_asleep(daemon, name), f"{name} sleeps")
-
-
-def pid_of(daemon):
-    return daemon.process.pid
-
-
-def resident(daemon):
-    for line in pathlib.Path(f"/proc/{pid_of(daemon)}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return 1024 * int(line.split()[1])
-    raise SystemExit("no VmRSS")
-
-
-def cpu_seconds(daemon):
-    fields = pathlib.Path(f"/proc/{pid_of(daemon)}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def main():
