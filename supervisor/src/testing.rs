@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, pending};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, watch};
@@ -81,7 +81,11 @@ struct SimulatedSandbox {
 struct SandboxState {
     exits: BTreeMap<String, watch::Sender<Option<ContainerExit>>>,
     target: Option<(watch::Sender<TargetHealth>, Duration)>,
+    /// The ARN of the target group that it was put into.
+    group: String,
     deregistered: bool,
+    /// A container was told to stop and never answered.
+    hung: bool,
     requests: f64,
     cpu_time: Duration,
     /// By container, where a test has said something of it.
@@ -184,7 +188,7 @@ impl Driver for SimulatedDriver {
     }
 
     async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure> {
-        self.world.pause().await;
+        self.world.pause_or_hang().await;
         let containers = &launch.definition.content.container_definitions;
         let mut state = self.world.lock();
         let missing =
@@ -223,7 +227,12 @@ impl Driver for SimulatedDriver {
             return Ok(Some(*address));
         }
         let Some(mut address) = group.publication.listen else { return Ok(None) };
-        if address.port() == 0 {
+        let chance = state.faults.publish_fails;
+        if state.rng.random_bool(chance) {
+            return Err(PublishError::PortInUse(address));
+        }
+        let any = address.port() == 0;
+        while address.port() == 0 || any && state.listeners.values().any(|used| *used == address) {
             address.set_port(state.rng.random_range(30_000..60_000));
         }
         if state.used_ports.contains(&address) || state.listeners.values().any(|used| *used == address) {
@@ -282,7 +291,7 @@ impl Sandbox for SimulatedSandbox {
     }
 
     async fn start(&self, container: &str) -> Result<(), StartFailure> {
-        self.world.pause().await;
+        self.world.pause_or_hang().await;
         let lifetime = {
             let mut state = self.world.lock();
             let chance = state.faults.start_fails;
@@ -364,6 +373,10 @@ impl Sandbox for SimulatedSandbox {
         if lock(&self.inner).target.is_some() && !lock(&self.inner).deregistered {
             self.world.breach(format!("task {} was stopped while it was in rotation", self.id));
         }
+        if self.world.lock().hangs() {
+            lock(&self.inner).hung = true;
+            return pending().await;
+        }
         self.world.pause().await;
         self.world.lock().stopped_in_order.push((self.id.clone(), container.to_owned()));
         self.end(container, ContainerExit { code: Some(143), reason: None });
@@ -375,15 +388,24 @@ impl Sandbox for SimulatedSandbox {
         async move { world.pause().await }.boxed()
     }
 
-    fn register(&self, _group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
+    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
         let (latency, healthy) = {
             let mut state = self.world.lock();
+            let chance = state.faults.register_fails;
+            if state.rng.random_bool(chance) {
+                let message = "no luck".to_owned();
+                return Err(StartFailure { kind: StartFailureKind::ResourceInitialization, message });
+            }
             let chance = state.faults.never_healthy;
             (state.latency(), !state.rng.random_bool(chance))
         };
         self.world.lock().bear();
         let (health, receiver) = watch::channel(TargetHealth::Initial);
-        lock(&self.inner).target = Some((health.clone(), latency));
+        {
+            let mut inner = lock(&self.inner);
+            inner.target = Some((health.clone(), latency));
+            inner.group.clone_from(&group.arn);
+        }
         tokio::spawn(async move {
             tokio::select! {
                 () = sleep(latency) => {
@@ -418,16 +440,23 @@ impl Sandbox for SimulatedSandbox {
     }
 
     fn deregister(&self) -> BoxFuture<'static, ()> {
-        self.world.lock().bear();
+        let hangs = {
+            let mut state = self.world.lock();
+            state.bear();
+            state.hangs()
+        };
         let mut inner = lock(&self.inner);
         inner.deregistered = true;
         let latency = inner.target.as_ref().map_or(Duration::ZERO, |(_, latency)| *latency);
-        sleep(latency).boxed()
+        if hangs { pending().boxed() } else { sleep(latency).boxed() }
     }
 
     async fn release(&self) {
-        let running = lock(&self.inner).exits.values().any(|exit| exit.borrow().is_none());
-        if running {
+        let (running, hung) = {
+            let inner = lock(&self.inner);
+            (inner.exits.values().any(|exit| exit.borrow().is_none()), inner.hung)
+        };
+        if running && !hung {
             self.world.breach(format!("task {} was released while a container ran", self.id));
         }
         self.world.lock().tasks.remove(&self.id);
@@ -449,22 +478,8 @@ impl World {
         lock(&self.state)
     }
 
-    async fn pause(&self) {
-        let latency = self.lock().latency();
-        if !latency.is_zero() {
-            sleep(latency).await;
-        }
-    }
-
     fn breach(&self, what: String) {
         self.lock().breaches.push(what);
-    }
-}
-
-impl State {
-    fn latency(&mut self) -> Duration {
-        let most = self.faults.latency;
-        most.mul_f64(self.rng.random_range(0.0..=1.0))
     }
 }
 

@@ -1,7 +1,13 @@
-//! What goes wrong.
+//! What goes wrong in the pretended world.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use futures_util::future::pending;
+use rand::Rng;
+use tokio::time::sleep;
+
+use super::{State, World};
 
 /// What goes wrong, and how long things take.
 #[derive(Clone, Debug)]
@@ -10,8 +16,14 @@ pub struct Faults {
     pub prepare_fails: f64,
     /// Probability that a container cannot be started.
     pub start_fails: f64,
+    /// Probability that a task cannot be put into its target group.
+    pub register_fails: f64,
     /// Probability that a target never becomes healthy.
     pub never_healthy: f64,
+    /// Probability that a service's listener cannot be bound.
+    pub publish_fails: f64,
+    /// Probability that preparing, starting, draining or stopping never comes to an end by itself.
+    pub hangs: f64,
     /// Each step takes a random time up to this.
     pub latency: Duration,
     /// Images that do not exist: tasks of them always fail to start.
@@ -28,11 +40,44 @@ impl Default for Faults {
         Self {
             prepare_fails: 0.0,
             start_fails: 0.0,
+            register_fails: 0.0,
             never_healthy: 0.0,
+            publish_fails: 0.0,
+            hangs: 0.0,
             latency: Duration::ZERO,
             missing_images: BTreeSet::new(),
             lifetimes: BTreeMap::new(),
             sick_images: BTreeSet::new(),
         }
+    }
+}
+
+impl World {
+    pub(super) async fn pause(&self) {
+        let latency = self.lock().latency();
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+    }
+
+    pub(super) async fn pause_or_hang(&self) {
+        let hangs = self.lock().hangs();
+        if hangs {
+            pending::<()>().await;
+        }
+        self.pause().await;
+    }
+}
+
+impl State {
+    pub(super) fn latency(&mut self) -> Duration {
+        let most = self.faults.latency;
+        most.mul_f64(self.rng.random_range(0.0..=1.0))
+    }
+
+    pub(super) fn hangs(&mut self) -> bool {
+        let chance = self.faults.hangs;
+        // Luck is used up only where there is a choice: a run without this fault goes as it did before there was one.
+        chance > 0.0 && self.rng.random_bool(chance)
     }
 }

@@ -33,6 +33,13 @@ impl SimulatedDriver {
         self.world.lock().started_in_order.clone()
     }
 
+    /// The target group that a task gets requests from, by its ARN.
+    pub fn registered(&self, task: &TaskId) -> Option<String> {
+        let sandbox = self.world.lock().tasks.get(task).cloned()?;
+        let inner = lock(&sandbox.inner);
+        (inner.target.is_some() && !inner.deregistered).then(|| inner.group.clone())
+    }
+
     /// The listeners, by target group.
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
         self.world.lock().listeners.clone()

@@ -9,6 +9,8 @@ mod definitions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod deployments;
 mod environment;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod events;
 
 mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -22,6 +24,8 @@ mod properties;
 mod protection;
 mod restarts;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod scale;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod scale_to_zero;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod schedules;
@@ -34,6 +38,8 @@ mod services;
 mod sessions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod spot;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod store;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod usage;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

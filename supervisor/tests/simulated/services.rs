@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::store::{StoreFaults, Troubles};
 use crate::world::World;
 use coracle_supervisor::driver::ContainerExit;
 use coracle_supervisor::model::service::{RolloutState, ServiceStatus};
@@ -364,4 +365,20 @@ async fn a_port_that_another_program_has_refuses_the_service_and_changes_nothing
     assert_eq!(error.to_string(), "Tag coracle.listen: 127.0.0.1:8080 is already in use.");
     let list = world.supervisor.list_services(ListServicesRequest::default()).await.unwrap();
     assert!(list.service_arns.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_status_the_store_did_not_take_was_pending_for_ever() {
+    let troubles = Troubles::new(1, StoreFaults::default());
+    let world = World::with_troubles(troubles.clone()).await;
+    world.register("web").await;
+    world.driver.set_faults(|faults| faults.latency = Duration::from_secs(2));
+    world.create_service("web", 1, &[]).await.unwrap();
+    tokio::time::sleep(A_MOMENT).await;
+    troubles.set(StoreFaults { write_fails: 1.0, ..StoreFaults::default() });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.running("web").await.len(), 0, "nobody was told");
+    troubles.set(StoreFaults::default());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.running("web").await.len(), 1);
 }

@@ -6,6 +6,7 @@ use coracle_supervisor::operations::*;
 use coracle_supervisor::testing::Load;
 use serde_json::json;
 
+use crate::store::{StoreFaults, Troubles};
 use crate::world::World;
 
 async fn usage(world: &World) -> Vec<OwnerUsage> {
@@ -100,4 +101,18 @@ async fn an_orderly_stop_loses_nothing_and_months_are_told_apart() {
     for wrong in ["2026", "2026-13", "26-01", "2026-1"] {
         assert!(world.supervisor.describe_usage(month(wrong)).await.is_err(), "{wrong}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_that_the_store_took_and_denied_was_counted_twice() {
+    let troubles = Troubles::new(1, StoreFaults::default());
+    let world = World::with_troubles(troubles.clone()).await;
+    world.register("web").await;
+    world.run_task("web", 1).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    troubles.set(StoreFaults { answer_lost: 1.0, ..StoreFaults::default() });
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    troubles.set(StoreFaults::default());
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert_eq!(usage(&world).await[0].amounts.task_seconds, 100);
 }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_supervisor::clock::Clock;
+use coracle_supervisor::clock::{Clock, Timestamp};
 use coracle_supervisor::hooks::{HookCaller, HttpHooks};
 use coracle_supervisor::model::names::TaskId;
 use coracle_supervisor::model::service::Service;
 use coracle_supervisor::model::tags::Tag;
 use coracle_supervisor::model::task::{DesiredStatus, LastStatus, Task};
 use coracle_supervisor::operations::*;
-use coracle_supervisor::secrets::{NoSecrets, SecretSource};
+use coracle_supervisor::secrets::{NoSecrets, SecretKey, SecretSource};
+use coracle_supervisor::store::Store;
 use coracle_supervisor::store::memory::MemoryStore;
 use coracle_supervisor::testing::{Faults, SimulatedDriver};
 use coracle_supervisor::{OperationError, Supervisor, SupervisorConfig};
+
+use crate::store::Troubles;
 
 /// 2026-01-01.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
@@ -22,11 +25,33 @@ pub(crate) struct World {
     pub(crate) supervisor: Supervisor,
     pub(crate) driver: SimulatedDriver,
     pub(crate) store: Arc<MemoryStore>,
-    secrets: Arc<dyn SecretSource>,
-    hooks: Arc<dyn HookCaller>,
+    parts: Parts,
     /// Goes on through crashes.
     clock: Clock,
     seed: u64,
+}
+
+/// What a world is made of.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) faults: Faults,
+    pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) hooks: Arc<dyn HookCaller>,
+    pub(crate) secret_key: Option<Arc<SecretKey>>,
+    /// Of the store, if it has any.
+    pub(crate) troubles: Option<Troubles>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            faults: Faults::default(),
+            secrets: Arc::new(NoSecrets),
+            hooks: Arc::new(HttpHooks::default()),
+            secret_key: None,
+            troubles: None,
+        }
+    }
 }
 
 impl World {
@@ -35,30 +60,30 @@ impl World {
     }
 
     pub(crate) async fn with_seed(seed: u64, faults: Faults) -> Self {
-        Self::with_secrets(seed, faults, Arc::new(NoSecrets)).await
+        Self::with(seed, Parts { faults, ..Parts::default() }).await
     }
 
     pub(crate) async fn with_secrets(seed: u64, faults: Faults, secrets: Arc<dyn SecretSource>) -> Self {
-        Self::with(seed, faults, secrets, Arc::new(HttpHooks::default())).await
+        Self::with(seed, Parts { faults, secrets, ..Parts::default() }).await
     }
 
     pub(crate) async fn with_hooks(hooks: Arc<dyn HookCaller>) -> Self {
-        Self::with(1, Faults::default(), Arc::new(NoSecrets), hooks).await
+        Self::with(1, Parts { hooks, ..Parts::default() }).await
     }
 
-    async fn with(
-        seed: u64,
-        faults: Faults,
-        secrets: Arc<dyn SecretSource>,
-        hooks: Arc<dyn HookCaller>,
-    ) -> Self {
-        let driver = SimulatedDriver::new(seed, faults);
+    pub(crate) async fn with_troubles(troubles: Troubles) -> Self {
+        Self::with(1, Parts { troubles: Some(troubles), ..Parts::default() }).await
+    }
+
+    pub(crate) async fn with(seed: u64, parts: Parts) -> Self {
+        let driver = SimulatedDriver::new(seed, parts.faults.clone());
         let store = Arc::new(MemoryStore::new());
         let clock = Clock::starting_at(EPOCH);
-        let config = config(seed, &secrets, &hooks, &clock);
-        let supervisor = Supervisor::start(config, store.clone(), Arc::new(driver.clone())).await.unwrap();
-        supervisor.create_cluster(CreateClusterRequest::default()).await.unwrap();
-        Self { supervisor, driver, store, secrets, hooks, clock, seed }
+        let supervisor = start(seed, &parts, &clock, &store, &driver).await;
+        let world = Self { supervisor, driver, store, parts, clock, seed };
+        // Also with a store that fails.
+        while world.supervisor.create_cluster(CreateClusterRequest::default()).await.is_err() {}
+        world
     }
 
     /// kill -9, then a start over what was durable.
@@ -67,15 +92,18 @@ impl World {
         self.driver.crash();
         self.store = Arc::new(self.store.after_crash());
         self.seed += 1;
-        let config = config(self.seed, &self.secrets, &self.hooks, &self.clock);
-        let driver = Arc::new(self.driver.clone());
-        self.supervisor = Supervisor::start(config, self.store.clone(), driver).await.unwrap();
+        self.supervisor = start(self.seed, &self.parts, &self.clock, &self.store, &self.driver).await;
     }
 
     /// [`crash`](Self::crash), where the clock of the next process reads `passed` after the world's beginning.
     pub(crate) async fn crash_later(&mut self, passed: Duration) {
         self.clock = Clock::starting_at(EPOCH + passed);
         self.crash().await;
+    }
+
+    /// The time that people read.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Registers the next revision of a family with one container `app`.
@@ -240,17 +268,31 @@ impl World {
     }
 }
 
-fn config(
+/// Starts a supervisor. With a store that fails it is tried until it comes to be, as whoever starts a daemon would.
+async fn start(
     seed: u64,
-    secrets: &Arc<dyn SecretSource>,
-    hooks: &Arc<dyn HookCaller>,
+    parts: &Parts,
     clock: &Clock,
-) -> SupervisorConfig {
-    SupervisorConfig {
-        secrets: Arc::clone(secrets),
-        hooks: Arc::clone(hooks),
+    store: &Arc<MemoryStore>,
+    driver: &SimulatedDriver,
+) -> Supervisor {
+    let config = SupervisorConfig {
+        secrets: Arc::clone(&parts.secrets),
+        hooks: Arc::clone(&parts.hooks),
+        secret_key: parts.secret_key.clone(),
         clock: clock.clone(),
         seed: Some(seed),
         ..SupervisorConfig::default()
+    };
+    let store: Arc<dyn Store> = match &parts.troubles {
+        Some(troubles) => troubles.of(Arc::clone(store)),
+        None => store.clone(),
+    };
+    loop {
+        let driver = Arc::new(driver.clone());
+        match Supervisor::start(config.clone(), Arc::clone(&store), driver).await {
+            Ok(supervisor) => return supervisor,
+            Err(error) => assert!(parts.troubles.is_some(), "{error}"),
+        }
     }
 }

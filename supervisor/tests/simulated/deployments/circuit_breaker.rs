@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coracle_supervisor::model::deployment::ServiceDeploymentStatus;
 use coracle_supervisor::model::service::RolloutState;
+use coracle_supervisor::model::service::ServiceStatus;
 use coracle_supervisor::operations::*;
 use serde_json::{Value, json};
 
@@ -201,4 +202,23 @@ async fn a_rollback_is_never_given_up() {
     world.until_steady("web").await;
     assert_eq!(world.service_deployment(&arn).await.status, ServiceDeploymentStatus::RollbackSuccessful);
     assert_eq!(world.service("web").await.running_count, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_whose_deployment_failed_was_never_deleted() {
+    let world = World::new().await;
+    world.deployed(breaker(false), PUBLISHED).await;
+    world.driver.set_faults(|faults| {
+        faults.missing_images.insert("bad.wasm".to_owned());
+    });
+    world.roll_out("bad.wasm").await;
+    world
+        .until(|| async { world.service("web").await.deployments[0].rollout_state == RolloutState::Failed })
+        .await;
+    world.scale("web", 2).await.unwrap();
+    world.until(|| async { world.running("web").await.len() == 2 }).await;
+    let request = DeleteServiceRequest { cluster: None, service: "web".to_owned(), force: Some(true) };
+    world.supervisor.delete_service(request).await.unwrap();
+    world.until(|| async { world.service("web").await.status == ServiceStatus::Inactive }).await;
+    assert!(world.driver.tasks().is_empty());
 }

@@ -365,3 +365,25 @@ async fn a_hook_that_says_no_or_never_answers_sends_the_deployment_back() {
         assert_eq!(world.running("web").await.len(), 4);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_serves_beside_a_new_revision_was_forgotten_while_it_had_no_task() {
+    let world = World::new().await;
+    world.deployed(pause_at("BLUE_GREEN", &["POST_SCALE_UP"]), TAGS).await;
+    let blue = world.running("web").await;
+    let arn = world.roll_out("better.wasm").await;
+    let hook = world.until_paused(&arn).await;
+    world.driver.set_faults(|faults| faults.prepare_fails = 1.0);
+    for task in &blue {
+        let exit = ContainerExit { code: Some(1), reason: None };
+        assert!(world.driver.exit(&world.task_id(task), "app", exit));
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(world.service("web").await.deployments.len(), 2);
+    world.driver.set_faults(|faults| faults.prepare_fails = 0.0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.running("web").await.len(), 8, "both revisions");
+    world.go_on(&arn, &hook, HookAction::Rollback).await;
+    world.until_steady("web").await;
+    assert_eq!(revision_of(&world.service("web").await), "1");
+}
