@@ -86,13 +86,9 @@ impl Forward {
 }
 
 fn pass_on(claim: InFlight, mut response: Response<Body>, is_head: bool) -> Response<Body> {
-    if response.status().is_informational() {
-        claim.count_failure();
+    if !proxy::accept(&claim, &mut response) {
         return answer::page(StatusCode::BAD_GATEWAY);
     }
-    claim.count_response(response.status());
-    headers::prepare_response(&mut response);
-    claim.set_cookies(response.headers_mut());
     if is_head {
         // Over a connection nothing of it would be sent.
         return response.map(|_unsent| Body::empty());

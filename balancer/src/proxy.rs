@@ -311,6 +311,18 @@ pub(crate) fn pass_on(
     claim: InFlight,
     mut response: Response<Body>,
 ) -> Response<AnswerBody> {
+    if !accept(&claim, &mut response) {
+        return own_answer(StatusCode::BAD_GATEWAY);
+    }
+    // The connection is about to be closed: the client should not find that out by losing its next request.
+    if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| AnswerBody::claimed(body, claim))
+}
+
+/// Makes a target's answer one for whoever asked, and counts it; false if it makes no sense.
+pub(crate) fn accept(claim: &InFlight, response: &mut Response<Body>) -> bool {
     let fields = Fields::of(response.headers());
     let refused = rules::check_answer(response.headers(), fields);
     if let Err(refusal) = refused {
@@ -320,16 +332,12 @@ pub(crate) fn pass_on(
     // here), and other interim answers are no answers.
     if response.status().is_informational() || refused.is_err() {
         claim.count_failure();
-        return own_answer(StatusCode::BAD_GATEWAY);
+        return false;
     }
     claim.count_response(response.status());
-    headers::prepare_response(&mut response, fields);
+    headers::prepare_response(response, fields);
     claim.set_cookies(response.headers_mut());
-    // The connection is about to be closed: the client should not find that out by losing its next request.
-    if client.protocol == Protocol::Http1 && client.listener.drain.phase() != Phase::Open {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.map(|body| AnswerBody::claimed(body, claim))
+    true
 }
 
 pub(crate) fn own_answer(status: StatusCode) -> Response<AnswerBody> {

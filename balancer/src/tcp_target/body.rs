@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::http2::Stream;
 use super::pool::Taken;
-use crate::{Body, BoxError, trailers};
+use crate::{Body, BoxError};
 
 /// What an answer holds of its connection until its last byte.
 pub(super) enum Held {

@@ -87,7 +87,7 @@ async fn a_deployment_of_a_daemon_ends_the_old_task_before_the_new_one_begins() 
 async fn what_follows_from_the_nodes_cannot_be_asked_for() {
     let world = world().await;
     let spread = json!([{"type": "spread", "field": "instanceId"}]);
-    let spot = json!([{"capacityProvider": "FARGATE_SPOT"}]);
+    let spot = json!([{"capacityProvider": "FARGATE_SPOT", "weight": 1}]);
     for (more, words) in [
         (
             json!({"desiredCount": 1}),
