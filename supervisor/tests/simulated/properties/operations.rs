@@ -138,9 +138,9 @@ impl Run {
 
     fn configuration(&mut self) -> Value {
         let strategy = *STRATEGIES.choose(&mut self.rng).unwrap();
-        let (minimum, maximum) = *[(100, 200), (50, 100), (0, 100), (50, 150), (100, 150), (0, 200)]
-            .choose(&mut self.rng)
-            .unwrap();
+        // Each leaves a move to one task, too.
+        let (minimum, maximum) =
+            *[(100, 200), (0, 100), (50, 200), (0, 150), (0, 200)].choose(&mut self.rng).unwrap();
         let mut configuration = json!({
             "strategy": strategy,
             "bakeTimeInMinutes": self.rng.random_range(0..2),

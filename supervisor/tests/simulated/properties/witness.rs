@@ -336,7 +336,9 @@ impl Witness {
             self.tasks.values().filter(|task| task.service() == Some(name) && task.is_healthy()).collect();
         let minimum = minimum(record);
         let is_up = healthy.len() >= minimum;
-        if seen.is_up && !is_up {
+        // The scheduler may still go by a record from before the minimum grew.
+        let least = seen.records.iter().map(self::minimum).min().unwrap_or(0);
+        if seen.is_up && healthy.len() < least {
             let tasks: Vec<String> = self
                 .tasks
                 .values()
