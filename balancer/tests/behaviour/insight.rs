@@ -197,6 +197,8 @@ async fn after_the_writer_was_exchanged_lines_go_to_the_new_one_and_none_is_lost
     let front = Front { balancer, listener };
     for index in 0..20 {
         if index == 10 {
+            // A line is written after its answer was read.
+            old.lines(10).await;
             log.set_writer(new.clone()).unwrap();
         }
         front.get(&format!("/{index}")).await;
