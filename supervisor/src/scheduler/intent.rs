@@ -115,7 +115,8 @@ pub(super) fn side_by_side(
     intent.add(&primary.id, planned);
 
     intent.reconciled = left_over.is_empty();
-    let useless = left_over.into_iter().filter(|(member, _, _)| !member.is_leaving());
+    // One that is protected keeps its place until its work is done: the new revision waits.
+    let useless = left_over.into_iter().filter(|(member, _, _)| member.may_be_stopped());
     intent.retire.extend(useless.map(|(member, _, _)| member.id.clone()));
     intent
 }

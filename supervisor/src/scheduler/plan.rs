@@ -38,6 +38,11 @@ impl Member {
     pub(super) fn is_leaving(&self) -> bool {
         self.state == MemberState::Leaving
     }
+
+    /// It is there, and nothing keeps it: what is sick has no work to protect.
+    pub(super) fn may_be_stopped(&self) -> bool {
+        self.state == MemberState::Sick || !self.is_leaving() && !self.protected
+    }
 }
 
 /// What a task is good for.
@@ -102,7 +107,8 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     let startable = missing.min(room);
     match may_start {
         _ if wanted.frozen => {
-            plan.retire.extend(sick.iter().chain(&pending).map(|member| member.id.clone()));
+            plan.retire
+                .extend(sick.iter().chain(pending.iter().filter(may_go)).map(|member| member.id.clone()));
             // Those of the revision that failed go first.
             let surplus = (healthy.len() + old_healthy.len()).saturating_sub(desired);
             let spare = newest_first(&healthy).into_iter().chain(newest_first(&old_healthy)).filter(may_go);
