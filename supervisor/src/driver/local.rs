@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coracle_balancer::Balancer;
-use coracle_runtime::{Image, ImageKind, Runtime, Uplink};
+use coracle_runtime::{Image, ImageKind, Metering, Runtime, Uplink};
 use futures_util::future::BoxFuture;
 
 use super::{
@@ -140,7 +140,7 @@ impl LocalDriver {
 
     /// What kind of program an image is; `None` where it cannot be had.
     pub async fn image_kind(&self, image: &str) -> Option<ImageKind> {
-        self.inner.images.load(image).await.ok().map(|image| image.kind())
+        self.inner.images.load(image, Metering::default()).await.ok().map(|image| image.kind())
     }
 
     /// The targets of a published service's group, for description.

@@ -107,8 +107,8 @@ pub(super) fn plan(wanted: Wanted, members: &[Member], may_start: Option<Instant
     let startable = missing.min(room);
     match may_start {
         _ if wanted.frozen => {
-            plan.retire
-                .extend(sick.iter().chain(pending.iter().filter(may_go)).map(|member| member.id.clone()));
+            let useless = sick.iter().copied().chain(pending.iter().copied().filter(may_go));
+            plan.retire.extend(useless.map(|member| member.id.clone()));
             // Those of the revision that failed go first.
             let surplus = (healthy.len() + old_healthy.len()).saturating_sub(desired);
             let spare = newest_first(&healthy).into_iter().chain(newest_first(&old_healthy)).filter(may_go);
