@@ -18,7 +18,10 @@ fn what_ran_is_metered_and_is_there_after_a_kill() {
     let running = eventually(
         "two seconds of the task",
         || used(&daemon),
-        |used| used["tasks"][0]["taskSeconds"].as_u64() >= Some(2),
+        |used| {
+            let task = &used["tasks"][0];
+            task["taskSeconds"].as_u64() >= Some(2) && task["cpuSeconds"].as_f64() > Some(0.1)
+        },
     );
     assert_eq!(running["usage"][0]["family"], "burn", "{running}");
     assert!(running["usage"][0]["cpuSeconds"].as_f64() > Some(0.1), "{running}");

@@ -5,10 +5,11 @@
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// The time slice to ask for, in nanoseconds: the longest there is. Linux lets a thread that wakes with a shorter slice (any other has some 3 ms)
-/// go before one that runs, from 6.12 on; without, it may wait until the other's slice is over. Guests' turns are cut by the executor, and are short.
+/// The time slice to ask for, in nanoseconds. Linux lets a thread that wakes with a shorter slice (any other has some 3 ms) go before one that
+/// runs, from 6.12 on; without, it may wait until the other's slice is over. No longer than that takes: beside other busy programs a guest whose
+/// thread waits for its next slice waits with it.
 #[cfg(target_os = "linux")]
-const SLICE: u64 = 100_000_000;
+const SLICE: u64 = 10_000_000;
 
 /// Linux keeps priorities per thread; elsewhere they would be the whole process', so nothing is done there. Lowering one's own
 /// needs no privilege; where it fails all the same, guests just compete as equals.
