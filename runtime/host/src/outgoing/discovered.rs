@@ -131,7 +131,7 @@ impl Body for Frames {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_over { SizeHint::with_exact(0) } else { self.size.clone() }
+        if self.is_over { SizeHint::with_exact(0) } else { self.size }
     }
 }
 
