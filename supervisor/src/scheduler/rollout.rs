@@ -125,7 +125,7 @@ impl Scheduler {
             }
         }
         // What serves beside a new revision is the way back, also while it has no task.
-        let serves = record.side_by_side().and(record.source()).map(|source| &source.id);
+        let serves = record.side_by_side().and_then(|_| record.source()).map(|source| &source.id);
         let empty: Vec<String> = record.deployments[1..]
             .iter()
             .filter(|old| serves != Some(&old.id))
