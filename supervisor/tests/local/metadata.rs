@@ -119,7 +119,7 @@ async fn a_task_of_a_service_protects_itself_by_sockets() {
         let answer = host.supervisor.get_task_protection(GetTaskProtectionRequest::default()).await.unwrap();
         answer.protected_tasks.iter().any(|task| task.protection_enabled)
     };
-    host.until(|| protected()).await;
+    host.until(protected).await;
     let task = host.running("probe").await.remove(0);
     host.until(|| async { host.log(&task).contains(r#""ProtectionEnabled":true"#) }).await;
 }
