@@ -29,7 +29,7 @@ pub(crate) async fn main(command: ServiceCommand) -> Result<(), Failure> {
             let services = all(&Client::new(&cluster.api), &cluster.cluster).await?;
             output::print(cluster.api.output.output, &services, || table(&services))
         }
-        ServiceCommand::Create(args) => create(args).await,
+        ServiceCommand::Create(args) => create(*args).await,
         ServiceCommand::Describe(args) => {
             let client = Client::new(&args.cluster.api);
             let cluster = args.cluster.cluster.as_str();

@@ -178,7 +178,7 @@ impl Run {
         let now = self.world.now();
         self.troubles
             .metered_at()
-            .map_or(Timestamp::from_epoch(Duration::ZERO), |at| now.earlier(at.elapsed()))
+            .map_or_else(|| Timestamp::from_epoch(Duration::ZERO), |at| now.earlier(at.elapsed()))
     }
 
     fn require(&self, holds: bool, what: impl FnOnce() -> String) {

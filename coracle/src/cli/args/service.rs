@@ -23,7 +23,7 @@ pub(crate) enum ServiceCommand {
     #[command(
         after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
     )]
-    Create(ServiceCreate),
+    Create(Box<ServiceCreate>),
     /// Show one service, its deployments and newest events
     #[command(after_help = "Examples:\n  coracle service describe web")]
     Describe(ServiceName),
