@@ -53,8 +53,13 @@ def digest(body):
     return f"{len(body)} {hashlib.sha256(body).hexdigest()}".encode()
 
 
+class PlainServer(http.server.ThreadingHTTPServer):
+    # Of Python's own 5, a balancer that opens a hundred connections at once has some that the kernel forgets again.
+    request_queue_size = 256
+
+
 def plain():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Plain)
+    server = PlainServer(("127.0.0.1", 0), Plain)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_port
 
