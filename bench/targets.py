@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from balancer_peers import Balancer, nginx
-from harness import CORACLE, caveat, failed, finish, free_port, parse_wrk, record, verdict
+from harness import CORACLE, caveat, failed, finish, free_port, free_ports, parse_wrk, record, verdict
 from load import Load
 
 # Of the memory in the second quarter of the run, to that in the last.
@@ -31,7 +31,8 @@ def main():
 
     caveat()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        sets = [[free_port() for _ in range(options.targets)] for _ in range(2)]
+        ports = free_ports(2 * options.targets)
+        sets = [ports[: options.targets], ports[options.targets :]]
         servers = "\n".join(
             f'    server {{ listen 127.0.0.1:{port} reuseport; return 200 "{number}"; }}'
             for number, ports in enumerate(sets)
