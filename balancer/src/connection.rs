@@ -39,6 +39,8 @@ pub(crate) use streams::{asked, handed};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// ALB: "entire header: 64 K".
 const MAX_HEADER_BLOCK: usize = 64 * 1024;
+/// What of a message waits for a reader who is slow, at each place where it may: that of the stream, and of what was read for it.
+pub(crate) const MAX_BUFFERED: usize = 64 * 1024;
 
 /// Serves `stream` until the client leaves, an error, or the end of the drain.
 pub(crate) fn serve(

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{self, Duration, Instant, Sleep};
 
 use super::activity::{Activity, Exchange};
-use super::header_limits;
+use super::{MAX_BUFFERED, header_limits};
 use super::rewound::Rewound;
 use crate::BoxError;
 use crate::drain::{Phase, Watch};
@@ -83,6 +83,8 @@ where
     builder
         // The time a header may take is watched here (`Stage::Serving`), so hyper gets no timer.
         .max_header_size(header_bytes)
+        // A header is read into the same buffer.
+        .max_buf_size(header_bytes.max(MAX_BUFFERED))
         // A half-closed client counts as gone: only so is a target's work for nobody cancelled.
         .half_close(false)
         .writev(true)

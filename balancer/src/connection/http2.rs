@@ -13,7 +13,7 @@ use hyper_util::rt::TokioTimer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::header_limits;
+use super::{MAX_BUFFERED, header_limits};
 use super::outbox::{Buffered, Outbox};
 use super::rewound::Rewound;
 use super::streams::Streams;
@@ -47,6 +47,7 @@ where
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(MAX_BUFFERED)
             .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX))
             // Without a ping a client that lost its network would hold its streams for ever.
             .keep_alive_interval(client.timeouts.client_idle);

@@ -18,10 +18,15 @@ use tokio::time;
 use super::body::{Held, Progress, UpstreamBody};
 use super::patience::Patience;
 use super::{SendError, TcpTargetConfig, answered};
+use crate::connection::MAX_BUFFERED;
 use crate::{Body, BoxError, TargetError, tls};
 
 /// Requests on one connection before another is opened. RFC 9113, 6.5.2, recommends that servers allow no fewer.
 const MAX_STREAMS: usize = 100;
+/// What a target may send of an answer before its client has taken it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Room for all of them: clients that take nothing must not keep the answers of others on the same connection back.
+const CONNECTION_WINDOW: u32 = 100 * STREAM_WINDOW;
 
 /// The connections to a target, of one data-plane thread.
 ///
@@ -140,7 +145,13 @@ where
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     // A target that is gone without a word is noticed, and its connection not used again.
-    builder.timer(TokioTimer::new()).keep_alive_interval(config.idle_timeout).keep_alive_while_idle(false);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(config.idle_timeout)
+        .keep_alive_while_idle(false)
+        .max_send_buf_size(MAX_BUFFERED)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -12,6 +12,7 @@ use tokio::time::{self, Instant};
 use super::TcpTargetConfig;
 use super::patience::Patience;
 use crate::coalesce::Coalesced;
+use crate::connection::MAX_BUFFERED;
 use crate::{Body, BoxError, tls};
 
 /// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
@@ -115,7 +116,9 @@ async fn handshake<I>(stream: I) -> Result<SendRequest<Body>, BoxError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = http1::handshake(Coalesced::new(TokioIo::new(stream))).await?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_BUFFERED);
+    let (sender, connection) = builder.handshake(Coalesced::new(TokioIo::new(stream))).await?;
     // Ends when `sender` and the body of its answer are dropped, or the target closes.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

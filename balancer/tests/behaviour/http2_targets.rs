@@ -202,6 +202,51 @@ async fn a_target_that_says_nothing_costs_a_504_and_one_that_is_no_http2_a_502()
     assert_eq!(front.get("/").await.status(), 502);
 }
 
+#[tokio::test]
+async fn clients_that_take_nothing_keep_no_answer_of_the_same_connection_back() {
+    const SLOW: usize = 30;
+    const FRAME: usize = 16 * 1024;
+    // More than a target may send of them all, so that each has been stopped.
+    const ENOUGH: usize = SLOW * 512 * 1024;
+    let (sent, mut progress) = tokio::sync::watch::channel(0);
+    let (address, accepted) = server(move |request| {
+        let sent = sent.clone();
+        async move {
+            if request.uri().path() == "/small" {
+                return Response::new(Body::full(vec![b'x'; FRAME]));
+            }
+            let endless = futures_util::stream::repeat_with(move || {
+                sent.send_modify(|sent| *sent += FRAME);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; FRAME])))
+            });
+            Response::new(Body::boxed(StreamBody::new(endless)))
+        }
+    })
+    .await;
+    let patient = TcpTargetConfig { protocol: ProtocolVersion::Http2, ..TcpTargetConfig::default() };
+    let target: Arc<dyn Target> = Arc::new(TcpTarget::new(address, patient));
+    let front = Front::with_workers(1, group([("only", target)]));
+    // Over HTTP/2, where a client says how much it takes.
+    let stream = front.connect().await;
+    let (mut slow, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1024)
+        .handshake::<_, Body>(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut held = Vec::new();
+    for _ in 0..SLOW {
+        held.push(within(slow.send_request(get("/endless"))).await.unwrap());
+    }
+    within(progress.wait_for(|sent| *sent >= ENOUGH)).await.unwrap();
+    let mut other = front.client().await;
+    for _ in 0..20 {
+        let response = within(other.send_request(get("/small"))).await.unwrap();
+        assert_eq!(within(response.into_body().collect()).await.unwrap().to_bytes().len(), FRAME);
+    }
+    assert_eq!((accepted.load(Ordering::Relaxed), held.len()), (1, SLOW));
+}
+
 /// The state of a target after its first two checks, with this gRPC status and message as the answer to each.
 async fn checked(status: &'static str, message: &'static [u8], path: &str, codes: &str) -> TargetState {
     let (address, _) = server(move |request| async move {
