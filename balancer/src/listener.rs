@@ -203,7 +203,8 @@ impl Listener {
     }
 }
 
-/// One socket per data-plane thread, all on one port.
+/// One socket per data-plane thread, all on one port, among which Linux spreads the connections. Other kernels would give them all to one of
+/// the sockets, so there the threads share a queue.
 pub(crate) fn bind(
     address: SocketAddr,
     sockets: usize,
@@ -220,9 +221,8 @@ pub(crate) fn bind(
     let first = TcpListener::from(first);
     let address = first.local_addr().map_err(failed)?;
     let other = |_| match socket(address, true).and_then(listen) {
-        Ok(socket) => Ok(socket.into()),
-        // A kernel that does not let a listening socket be shared afterwards (Linux does): one queue for all threads.
-        Err(_) => first.try_clone(),
+        Ok(socket) if cfg!(target_os = "linux") => Ok(socket.into()),
+        _ => first.try_clone(),
     };
     let others = (1..sockets).map(other).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     Ok((address, std::iter::once(first).chain(others).collect()))

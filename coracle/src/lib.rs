@@ -32,7 +32,7 @@ mod serving;
 pub use coracle_runtime::WASMTIME_VERSION;
 pub use coracle_supervisor::model::service::MAX_DESIRED_COUNT as MAX_REPLICAS;
 pub use host::{Host, HostBuilder, HostError};
-pub use paths::{cache_dir, data_dir, open_runtime};
+pub use paths::{cache_dir, data_dir, http_client, open_runtime};
 pub use serving::{CLUSTER, ServeError, Serving};
 
 /// Where the daemon's API listens unless it is told otherwise: nobody but this host can reach it.

@@ -27,7 +27,8 @@ fn base(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 /// The client of the requests that tasks send. It trusts the certificate authorities of Mozilla's list and those in the PEM file that
 /// `SSL_CERT_FILE` names, OpenSSL's own variable.
-pub(crate) fn http_client() -> HttpClient {
+#[must_use]
+pub fn http_client() -> HttpClient {
     let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from) else { return HttpClient::default() };
     match HttpClient::trusting_file(&path) {
         Ok(client) => client,

@@ -1,5 +1,6 @@
 //! What a process has once: the engines that compile and run guests, and the threads they run on.
 
+mod address_space;
 mod platform;
 mod pool;
 
@@ -23,6 +24,9 @@ pub struct RuntimeConfig {
     pub cache_dir: Option<PathBuf>,
     /// Instances that may live at once in the process, over all tasks; one more is refused, not waited for. Programs of WASI 0.3 and
     /// those whose fuel is counted are counted apart, each kind up to the same bound. Each costs about a microsecond when the runtime starts. `None` is 4,096.
+    ///
+    /// Each takes 4 GiB of address space, and each kind of program at most a quarter of what the process has left: several runtimes fit
+    /// into one process, those that come late with fewer instances (16 at least), and so does one on a host with little address space.
     pub max_instances: Option<u32>,
     /// Threads for guests that use the CPU for more than a moment; `None` is one per core.
     pub guest_threads: Option<usize>,

@@ -365,10 +365,18 @@ fn to_binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
             r"it begins neither with \0asm nor with (module or (component".to_owned(),
         ));
     }
-    match wat::parse_str(text) {
-        Ok(binary) => Ok(Cow::Owned(binary)),
-        Err(error) => Err(ImageError::NotWebAssembly(crate::exit::first_line(&error.to_string()).to_owned())),
-    }
+    assemble(text).map(Cow::Owned)
+}
+
+#[cfg(feature = "text")]
+fn assemble(text: &str) -> Result<Vec<u8>, ImageError> {
+    let refused = |error: wat::Error| crate::exit::first_line(&error.to_string()).to_owned();
+    wat::parse_str(text).map_err(|error| ImageError::NotWebAssembly(refused(error)))
+}
+
+#[cfg(not(feature = "text"))]
+fn assemble(_text: &str) -> Result<Vec<u8>, ImageError> {
+    Err(ImageError::NotWebAssembly("this build of coracle takes no text form".to_owned()))
 }
 
 /// Bytes 6 and 7 of a binary are its layer: 0 a core module, 1 a component.

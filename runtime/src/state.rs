@@ -33,7 +33,7 @@ pub(crate) struct Template {
 impl Template {
     /// Checks what can fail, so that making a store only fails when the host changed since.
     pub(crate) fn new(spec: ContainerSpec, meters: Arc<Meters>) -> Result<Self, StartError> {
-        let mounts = Mounts::open(spec.mounts.clone());
+        let mounts = Mounts::open(spec.mounts.clone(), spec.open_files);
         let mounts = mounts.map_err(|(path, source)| StartError::Mount { path, source })?;
         let outputs = match &spec.output {
             Output::Log(sink) => Some((

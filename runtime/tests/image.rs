@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
 use coracle_runtime::{Abi, ImageError, ImageKind, Runtime, RuntimeConfig};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
 
 const JOB: &str = r#"(module (memory (export "memory") 2) (func (export "_start")))"#;
 
@@ -105,4 +108,100 @@ fn compiled_code_is_found_again_and_a_damaged_entry_is_replaced() {
         assert_eq!(Runtime::new(config()).unwrap().load(JOB.as_bytes()).unwrap().digest(), digest);
         assert_eq!(std::fs::read(&entry).unwrap().len(), compiled.len(), "the entry was written anew");
     }
+}
+
+/// Small programs of each kind, from which others are made that are nearly right.
+const SEEDS: [&str; 4] = [
+    JOB,
+    r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1 9) (table 3 7 funcref) (global $g (mut i64) (i64.const 7))
+        (data (i32.const 8) "hello\n") (elem (i32.const 1) $start $start)
+        (func $start (export "_start") (local i32 f64)
+            (loop $l (global.set $g (i64.add (global.get $g) (i64.const -1))) (br_if $l (i64.eqz (global.get $g))))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 20)))))"#,
+    r#"(component
+        (core module $m (memory (export "memory") 1) (func (export "run") (result i32) (i32.const 0)))
+        (core instance $i (instantiate $m))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance (export "wasi:cli/run@0.2.0") (export "run" (func $run))))"#,
+    r#"(component
+        (import "wasi:cli/environment@0.2.0" (instance $e (export "get-arguments" (func (result (list string))))))
+        (core module $m (func (export "run") (result i32) unreachable)
+            (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
+        (core instance $i (instantiate $m))
+        (func $run async (result (result)) (canon lift (core func $i "run") async (callback (core func $i "callback"))))
+        (instance (export "wasi:cli/run@0.3.0") (export "run" (func $run))))"#,
+];
+
+/// A change of an image's bytes: at which of them, how many, and what comes in their place.
+fn change() -> impl Strategy<Value = (Index, usize, Vec<u8>)> {
+    let few = prop_oneof![4 => Just(1_usize), 2 => Just(0), 1 => 0..40_usize];
+    let numbers = prop::sample::select(vec![0, 1, 0x0b, 0x40, 0x60, 0x7f, 0x80, 0xff]);
+    let with = prop::collection::vec(prop_oneof![any::<u8>(), numbers], 0..4);
+    (any::<Index>(), few, with)
+}
+
+/// What is loaded can be asked what it is; what is not is refused in one line that says something.
+fn survives(runtime: &Runtime, bytes: &[u8]) -> Result<(), TestCaseError> {
+    match runtime.load(bytes) {
+        Ok(image) => prop_assert!(image.digest().starts_with("sha256:") && image.minimum_memory() < 1 << 40),
+        Err(error) => {
+            let message = error.to_string();
+            prop_assert!(message.len() > 10 && !message.contains('\n'), "{message:?}");
+        }
+    }
+    Ok(())
+}
+
+/// `PROPTEST_CASES` for a long run.
+fn fuzz<S: Strategy>(strategy: S, test: impl Fn(&Runtime, S::Value) -> Result<(), TestCaseError>) {
+    let runtime = runtime();
+    let config = Config { failure_persistence: None, ..Config::default() };
+    TestRunner::new(config).run(&strategy, |value| test(&runtime, value)).unwrap();
+}
+
+#[test]
+fn the_seeds_are_images() {
+    let runtime = runtime();
+    for seed in SEEDS {
+        runtime.load(seed.as_bytes()).unwrap_or_else(|error| panic!("{seed}: {error}"));
+    }
+}
+
+#[test]
+fn no_change_of_an_image_makes_the_loader_fall() {
+    let seeds = SEEDS.map(|seed| wat::parse_str(seed).unwrap());
+    let changes = prop::collection::vec(change(), 1..6);
+    fuzz((0..seeds.len(), changes), |runtime, (seed, changes)| {
+        let mut bytes = seeds[seed].clone();
+        for (at, count, with) in changes {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + count).min(bytes.len());
+            bytes.splice(at..end, with);
+        }
+        survives(runtime, &bytes)
+    });
+}
+
+#[test]
+fn no_bytes_after_an_image_s_header_make_the_loader_fall() {
+    let headers = prop::sample::select(vec![&b"\0asm\x01\0\0\0"[..], b"\0asm\x0d\0\x01\0", b"\0asm", b""]);
+    fuzz((headers, prop::collection::vec(any::<u8>(), 0..200)), |runtime, (header, rest)| {
+        survives(runtime, &[header, &rest].concat())
+    });
+}
+
+#[test]
+fn no_change_of_an_image_s_text_makes_the_loader_fall() {
+    fuzz(
+        (0..SEEDS.len(), any::<Index>(), 0..20_usize, "[()$a-z0-9\" .é]{0,12}"),
+        |runtime, (seed, at, count, with)| {
+            let mut text: Vec<char> = SEEDS[seed].chars().collect();
+            let at = at.index(text.len());
+            let end = (at + count).min(text.len());
+            text.splice(at..end, with.chars());
+            survives(runtime, text.into_iter().collect::<String>().as_bytes())
+        },
+    );
 }

@@ -58,7 +58,7 @@ fn a_port_in_use_is_named() {
 #[test]
 fn options_that_cannot_be_meant() {
     let hello = guest("hello");
-    let table: [(&[&str], &str); 9] = [
+    let table: [(&[&str], &str); 12] = [
         (&["--replicas", "-1"], "from 1 to 5000"),
         (&["--replicas", "1000000000"], "from 1 to 5000"),
         (&["--listen", "nowhere"], "ADDRESS:PORT"),
@@ -66,6 +66,9 @@ fn options_that_cannot_be_meant() {
         (&["--cpu", "64"], "at least 128"),
         (&["--memory", "0"], "from 6 to"),
         (&["--fuel", "none"], "above 0"),
+        (&["--egress", "a.example:99999"], "a port from 1 to 65535"),
+        (&["--egress", "localhost"], "always means the task itself"),
+        (&["--egress", "a.example", "--network", "host"], "everything can be reached"),
         (&["--colour", "red"], "--colour"),
         (&["--volume", "/nonexistent:/data"], "/nonexistent"),
     ];

@@ -1,5 +1,10 @@
 //! `coracle run`
 
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
+
 use rustix::process::Signal;
 
 use crate::support::{coracle, guest};
@@ -24,6 +29,33 @@ fn a_guest_sees_the_directories_it_is_given_and_no_others() {
     let unseen =
         coracle(["run", &guest("wordcount"), "--", directory.path().join("file").to_str().unwrap()]).output();
     assert_eq!(unseen.code, Some(1), "{unseen:?}");
+}
+
+#[test]
+fn a_guest_reaches_what_egress_grants_and_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut heard = [0; 2];
+        stream.read_exact(&mut heard).unwrap();
+        stream.write_all(b"pong").unwrap();
+        heard
+    });
+    let connect = ["--", "tcp-connect", &address, "hi"];
+    let run = |options: &[&str]| {
+        let arguments = ["run", &guest("netprobe")].into_iter().map(str::to_owned);
+        let options = options.iter().chain(&connect).map(|option| (*option).to_owned());
+        coracle(arguments.chain(options)).output().assert_success().stdout
+    };
+    for options in [&[][..], &["--network", "none"], &["--egress", "127.0.0.1:1"], &["--egress", "*"]] {
+        let told = run(options);
+        assert!(told.contains("error"), "{options:?}: {told}");
+    }
+    // Nobody has connected yet, or this one would find nobody listening.
+    let told = run(&["--egress", "example.com:443", "--egress", &address]);
+    assert!(told.contains(": pong from "), "{told}");
+    assert_eq!(&answering.join().unwrap(), b"hi");
 }
 
 #[test]

@@ -105,6 +105,24 @@ fn the_environment_is_what_was_given() {
 }
 
 #[test]
+fn tasks_reach_what_egress_grants_and_nothing_else() {
+    // Another host is what they ask for.
+    let (_other, address) = serve(&guest("hello"), &["--env", "CORACLE_TASK_ID=over-there"]);
+    let variable = format!("RELAY_TO=http://{address}");
+    let ask = |egress: &[&str]| {
+        let options = [&["--env", &variable][..], egress].concat();
+        let (_running, address) = serve(&guest("relay"), &options);
+        get(address, "/").unwrap()
+    };
+    for denied in [&[][..], &["--egress", "*"]] {
+        let answer = ask(denied);
+        assert_eq!((answer.status, answer.body.trim()), (502, "HttpRequestDenied"), "{denied:?}");
+    }
+    let answer = ask(&["--egress", "a.example:443", "--egress", &address.to_string()]);
+    assert!(answer.status == 200 && answer.body.contains("over-there"), "{answer:?}");
+}
+
+#[test]
 fn a_preview_1_module_answers_the_cgi_way() {
     let (_running, address) = serve(&guest("cgi"), &["--env", "MODE=own"]);
     let answer = get(address, "/env?a=b").unwrap();

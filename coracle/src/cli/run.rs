@@ -1,11 +1,12 @@
 //! `coracle run`: one task in the foreground, straight on the runtime.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use coracle_runtime::{
     Container, ContainerSpec, Exit, ExitReason, Image, ImageKind, Metering, Mount, Network, Output, Runtime,
-    StartError, Stdin,
+    StartError, Stdin, TaskNetwork, Uplink, network::lookup::SystemResolver,
 };
+use coracle_supervisor::driver::local::lone_address;
 
 use super::{
     args::{NetworkChoice, RunArgs, Workload},
@@ -48,6 +49,7 @@ async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn start(args: RunArgs) -> Result<(Runtime, Container), Failure> {
+    let network = network(&args.workload)?;
     let path = args.image.clone();
     let metering = Metering::for_budget(args.workload.fuel);
     let loaded = tokio::task::spawn_blocking(move || {
@@ -64,21 +66,30 @@ async fn start(args: RunArgs) -> Result<(Runtime, Container), Failure> {
             "{shown} answers HTTP requests and has no end of its own; use `coracle serve {shown}`"
         )));
     }
-    let spec = spec(shown.to_string(), args.workload);
+    let spec = spec(shown.to_string(), network, args.workload);
     let container = runtime.start(&image, spec).await.map_err(|error| refused(&error, &image))?;
     Ok((runtime, container))
 }
 
-fn spec(name: String, workload: Workload) -> ContainerSpec {
+/// Where it lives on the network. With nothing granted it needs no place there.
+fn network(workload: &Workload) -> Result<Network, Failure> {
+    let egress = workload.granted().map_err(Failure::usage)?;
+    let uplink = || Uplink::new(Arc::new(SystemResolver), Vec::new(), coracle::http_client());
+    let task = match workload.network {
+        Some(NetworkChoice::Host) => TaskNetwork::host(uplink()),
+        None if !egress.is_empty() => TaskNetwork::with_address(lone_address(), uplink()),
+        Some(NetworkChoice::None) | None => return Ok(Network::none()),
+    };
+    Ok(task.container(egress))
+}
+
+fn spec(name: String, network: Network, workload: Workload) -> ContainerSpec {
     let mounts = workload.volumes.into_iter();
     ContainerSpec {
         args: workload.arguments,
         env: workload.environment,
         mounts: mounts.map(|volume| Mount::host(volume.host, volume.guest, volume.read_only)).collect(),
-        network: match workload.network {
-            Some(NetworkChoice::Host) => Network::host(),
-            Some(NetworkChoice::None) | None => Network::none(),
-        },
+        network,
         cpu: workload.cpu,
         memory: workload.memory.map(|mib| u64::from(mib) * MIB),
         fuel: workload.fuel,

@@ -32,6 +32,7 @@ async fn serve(args: ServeArgs) -> Result<ExitCode, Failure> {
             "--cpu of a service's tasks is at least {LEAST_TASK_CPU}, as in ECS, not {cpu}"
         )));
     }
+    args.workload.granted().map_err(Failure::usage)?;
     let mut signals = Signals::take_over().map_err(Failure::io)?;
     let start = async {
         let host = Host::builder().max_instances(instances(&args));
@@ -70,6 +71,7 @@ fn instances(args: &ServeArgs) -> u32 {
 
 fn meant(args: ServeArgs) -> Serving {
     let labels = [
+        ("coracle.egress", (!args.workload.egress.is_empty()).then(|| args.workload.egress.join(","))),
         ("coracle.fuel", args.workload.fuel.map(|fuel| fuel.to_string())),
         ("coracle.instance-reuse", args.handler.instance_reuse.map(|reuse| reuse.to_string())),
         ("coracle.max-concurrency", args.handler.max_concurrency.map(|most| most.to_string())),

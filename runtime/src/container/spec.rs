@@ -4,7 +4,7 @@ use crate::cpu::{CpuAccount, UNITS_PER_CORE};
 use crate::crash::{CrashSink, Dumps};
 use crate::logs::LogSink;
 use crate::pipes::{InputPipe, OutputPipe};
-use coracle_runtime_host::files::mounts::Mount;
+use coracle_runtime_host::files::mounts::{MAX_OPEN_FILES, Mount};
 use coracle_runtime_host::memory::MemoryAccount;
 use coracle_runtime_host::network::Network;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct ContainerSpec {
     pub env: Vec<(String, String)>,
     /// Directories that the guest sees.
     pub mounts: Vec<Mount>,
+    /// Files and directories that all its instances may have open at once, beside the mounted ones; 0 to [`MAX_OPEN_FILES`], the default.
+    pub open_files: usize,
     /// Where relative paths begin, for guests that ask (`wasi:cli/environment.initial-cwd`, or the variable `PWD`, which is set
     /// unless `env` has it). WASI leaves it to the program; most take `/`.
     pub working_directory: Option<String>,
@@ -75,6 +77,7 @@ impl ContainerSpec {
             args: Vec::new(),
             env: Vec::new(),
             mounts: Vec::new(),
+            open_files: MAX_OPEN_FILES,
             working_directory: None,
             network: Network::none(),
             envelope: None,

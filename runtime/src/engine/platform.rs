@@ -5,7 +5,7 @@
 //! instance dropped, whose backtrace (with `RUST_BACKTRACE` set) was another. So those programs run on an engine without. For the same reason
 //! fuel is counted on engines of its own.
 
-use super::pool;
+use super::{address_space, pool};
 use crate::cache::CodeCache;
 use crate::metering::Metering;
 use coracle_runtime_host::state::{self, ComponentState, ModuleState};
@@ -32,7 +32,7 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) fn new(wasi: Wasi, metering: Metering, instances: u32) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&config(wasi, metering, instances))?;
+        let engine = engine(wasi, metering, instances)?;
         let component_linker = match wasi {
             Wasi::Sequential => state::preview2_linker(&engine)?,
             Wasi::Concurrent => state::component_linker(&engine)?,
@@ -68,8 +68,30 @@ impl Platform {
     }
 }
 
-fn config(wasi: Wasi, metering: Metering, instances: u32) -> Config {
+/// An engine with room for so many instances, or for as many as the process has address space for.
+fn engine(wasi: Wasi, metering: Metering, wanted: u32) -> wasmtime::Result<Engine> {
+    let mut instances = pool::fitting(wanted, address_space::left());
+    let engine = loop {
+        match Engine::new(&config(wasi, metering, instances)?) {
+            // Somebody else took what was left, or the system does not tell how much that is.
+            Err(error) if instances > pool::FEWEST => {
+                tracing::debug!(%error, instances, "no room for a pool of instances");
+                instances = (instances / 2).max(pool::FEWEST);
+            }
+            made => break made?,
+        }
+    };
+    if instances < wanted {
+        tracing::warn!(wanted, instances, "fewer instances may live at once: there is no more address space");
+    }
+    Ok(engine)
+}
+
+fn config(wasi: Wasi, metering: Metering, instances: u32) -> wasmtime::Result<Config> {
     let mut config = Config::new();
+    // The target is part of what the cache of compiled code is keyed by.
+    #[cfg(feature = "interpreter")]
+    config.target(if cfg!(target_endian = "big") { "pulley64be" } else { "pulley64" })?;
     config.allocation_strategy(pool::strategy(instances));
     metering.configure(&mut config);
     // A trap notes where the memories are; what they hold is copied for a container that wants it.
@@ -79,5 +101,5 @@ fn config(wasi: Wasi, metering: Metering, instances: u32) -> Config {
         Wasi::Sequential => config.concurrency_support(false),
         Wasi::Concurrent => config.wasm_component_model_async(true),
     };
-    config
+    Ok(config)
 }

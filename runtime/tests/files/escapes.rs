@@ -218,12 +218,18 @@ fn operation() -> impl Strategy<Value = String> {
     ]
 }
 
+/// `PROPTEST_CASES` for a long run.
+fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(60);
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
 /// Whatever paths and links a guest thinks of, in whatever order.
 #[test]
 fn no_sequence_of_operations_leads_out() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let probes: Vec<_> = PROBES.iter().map(|guest| Probe::new(guest)).collect();
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(config());
     let sequences = prop::collection::vec(operation(), 50..150);
     runner
         .run(&sequences, |operations| {
@@ -285,7 +291,7 @@ fn no_sequence_of_operations_gets_past_the_limit() {
     const LIMIT: StorageLimits = StorageLimits { bytes: 200_000, names: 20 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let probes: Vec<_> = PROBES.iter().map(|guest| Probe::new(guest)).collect();
-    let mut runner = TestRunner::new(Config { cases: 60, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(config());
     runner
         .run(&prop::collection::vec(growth(), 20..120), |operations| {
             for probe in &probes {

@@ -1,7 +1,7 @@
 //! How much a task may keep.
 
 use super::{DEADLINE, PROBES, Probe, ephemeral, storage};
-use coracle_runtime::{MAX_OPEN_FILES, NAME_BYTES, StorageLimits};
+use coracle_runtime::{ContainerSpec, MAX_OPEN_FILES, NAME_BYTES, StorageLimits};
 
 const KIB: u64 = 1024;
 
@@ -187,4 +187,22 @@ async fn a_guest_cannot_take_all_descriptors_of_the_host() {
     assert_eq!(said[..3], ["ok", &most, "0"]);
     assert_ne!(said[3], "ok");
     assert_eq!(said[4..], ["ok", &most]);
+}
+
+#[tokio::test]
+async fn a_container_may_be_given_fewer_open_files() {
+    for guest in PROBES {
+        let probe = Probe::new(guest);
+        let (storage, _) = storage(limits(64));
+        let spec = ContainerSpec {
+            mounts: vec![ephemeral(&storage, "root", "/")],
+            open_files: 3,
+            ..ContainerSpec::named("probe")
+        };
+        let said =
+            probe.run_with(spec, &["write /a 1", "open /a 9", "write /b 1", "drop", "write /b 1"]).await;
+        assert_eq!(said[..2], ["ok", "3"], "{guest}");
+        assert_ne!(said[2], "ok", "{guest}");
+        assert_eq!(said[3..], ["ok", "ok"], "{guest}");
+    }
 }

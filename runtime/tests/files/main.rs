@@ -1,4 +1,4 @@
-//! Files: what guests can reach, what they cannot, and how much of it. Each rule is tried by a guest of preview 1 and one of preview 2.
+//! Files: what guests can reach, what they cannot, and how much of it. Each rule is tried by a guest of each version of WASI.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use support::{DEADLINE, guests};
 
 /// The guest in its versions.
-const PROBES: [&str; 2] = ["fsprobe", "fsprobe-p1"];
+const PROBES: [&str; 3] = ["fsprobe", "fsprobe-p1", "fsprobe-p3"];
 
 struct Probe {
     runtime: Runtime,

@@ -31,7 +31,7 @@ async fn streams_arguments_and_environment_are_what_was_given() {
     }
 }
 
-/// Preview 2 tells only success from failure.
+/// Preview 2 tells only success from failure; preview 3 has a byte.
 #[tokio::test]
 async fn exit_codes_are_the_containers() {
     for (guest, code, expected) in [
@@ -40,6 +40,8 @@ async fn exit_codes_are_the_containers() {
         ("fsprobe-p1", 0, 0),
         ("fsprobe-p1", 7, 7),
         ("fsprobe-p1", 255, 255),
+        ("fsprobe-p3", 0, 0),
+        ("fsprobe-p3", 7, 7),
     ] {
         let probe = Probe::new(guest);
         let spec = ContainerSpec { args: vec![format!("exit {code}")], ..ContainerSpec::named("probe") };

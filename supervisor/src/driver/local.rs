@@ -49,6 +49,7 @@ use crate::model::names::TaskId;
 use crate::model::service_connect::Offer;
 use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefinition, TransportProtocol};
 use addresses::Addresses;
+pub use addresses::lone_address;
 use crashes::Crashes;
 use directory::Directory;
 use images::Images;

@@ -349,6 +349,14 @@ impl ContainerDefinition {
         self.working_directory.as_deref()
     }
 
+    /// Files that it may have open at once: the soft limit of `nofile` in `ulimits`, which no guest can raise. `None` is no limit of its own;
+    /// ECS has -1 for that as well.
+    pub fn open_files(&self) -> Option<usize> {
+        let mut limits = self.ulimits.iter().filter_map(Value::as_array).flatten();
+        let nofile = limits.find(|limit| limit["name"] == "nofile")?;
+        usize::try_from(nofile["softLimit"].as_i64()?).ok()
+    }
+
     /// The first port that it maps.
     pub fn first_port(&self) -> Option<u16> {
         self.port_mappings.iter().find_map(|mapping| mapping.container_port)

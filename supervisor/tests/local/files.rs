@@ -72,6 +72,21 @@ async fn a_task_keeps_no_more_than_its_ephemeral_storage() {
 }
 
 #[tokio::test]
+async fn nofile_bounds_the_files_that_a_container_has_open() {
+    let host = Host::new().await;
+    let limited = |soft: i64| json!([{"name": "core", "softLimit": 0, "hardLimit": 0}, {"name": "nofile", "softLimit": soft, "hardLimit": 65_536}]);
+    for (ulimits, expected) in [
+        (json!([]), ["ok", "9"]),
+        (limited(2), ["ok", "2"]),
+        (limited(0), ["OutOfMemory", "0"]),
+        (limited(-1), ["ok", "9"]),
+    ] {
+        let container = json!({"command": ["write /a 1", "open /a 9"], "ulimits": ulimits});
+        assert_eq!(probe(&host, container, json!({})).await, expected, "{ulimits}");
+    }
+}
+
+#[tokio::test]
 async fn the_containers_of_a_task_share_its_volumes_and_not_their_roots() {
     let host = Host::new().await;
     let image = guest("fsprobe");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use coracle_supervisor::model::service::Service;
 use coracle_supervisor::model::task::{NetworkBinding, Task};
 use coracle_supervisor::model::task_definition::TransportProtocol;
 use coracle_supervisor::operations::*;
@@ -267,4 +268,79 @@ async fn a_published_service_keeps_working_beside_its_host_ports() {
     host.register("web", &guest("web"), json!({"portMappings": [{"containerPort": 8080}]})).await;
     let address = host.serve("web", 2, &[]).await.unwrap();
     assert_eq!(get(address, "/health").await, (200, "ok\n".to_owned()));
+}
+
+async fn service(host: &Host, name: &str) -> Service {
+    let request =
+        DescribeServicesRequest { services: vec![name.to_owned()], ..DescribeServicesRequest::default() };
+    host.supervisor.describe_services(request).await.unwrap().services.remove(0)
+}
+
+async fn create_service(host: &Host, family: &str, desired: i64) {
+    let request: CreateServiceRequest = parse_request(
+        json!({
+            "serviceName": family,
+            "taskDefinition": family,
+            "desiredCount": desired,
+            "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100},
+        })
+        .to_string()
+        .as_bytes(),
+    )
+    .unwrap();
+    host.supervisor.create_service(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_port_is_held_by_one_task_of_a_service_and_handed_on_by_a_deployment() {
+    let host = Host::new().await;
+    let port = free_port().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mapping = json!({"portMappings": [{"containerPort": 8080, "hostPort": port}]});
+    host.register("web", &guest("web"), mapping.clone()).await;
+    create_service(&host, "web", 2).await;
+    host.until(|| async {
+        let service = service(&host, "web").await;
+        let unplaced = "is already using a port required by your task.";
+        service.running_count == 1 && service.events.iter().any(|event| event.message.ends_with(unplaced))
+    })
+    .await;
+    let first = host.task(&host.running("web").await[0]).await;
+    assert_eq!(first.containers[0].network_bindings[0].host_port, port);
+    assert_eq!(until_answered(address, "/").await, format!("hello from {}\n", id(&first)));
+    assert!(host.ended("web").await.is_empty(), "what is not placed does not fail either");
+
+    host.register("web", &guest("web"), mapping).await;
+    let request = UpdateServiceRequest {
+        service: "web".to_owned(),
+        desired_count: Some(1),
+        task_definition: Some("web".to_owned()),
+        ..UpdateServiceRequest::default()
+    };
+    host.supervisor.update_service(request).await.unwrap();
+    host.until_steady("web").await;
+    let second = host.task(&host.running("web").await[0]).await;
+    assert_ne!(id(&second), id(&first));
+    assert_eq!(until_answered(address, "/").await, format!("hello from {}\n", id(&second)));
+}
+
+#[tokio::test]
+async fn each_task_of_a_service_has_a_host_port_of_its_own_where_none_is_given() {
+    let host = Host::new().await;
+    for family in ["web", "hello"] {
+        let mapping = json!({"portMappings": [{"containerPort": 8080, "hostPort": 0}]});
+        host.register(family, &guest(family), mapping).await;
+        create_service(&host, family, 2).await;
+        host.until_steady(family).await;
+        let mut ports = Vec::new();
+        for arn in host.running(family).await {
+            let task = host.task(&arn).await;
+            let binding = &task.containers[0].network_bindings[0];
+            assert_eq!(binding.container_port, 8080, "{family}");
+            assert_eq!(until_answered(at(binding), "/").await, format!("hello from {}\n", id(&task)));
+            ports.push(binding.host_port);
+        }
+        assert_eq!(ports.len(), 2, "{family}");
+        assert_ne!(ports[0], ports[1], "{family}");
+    }
 }

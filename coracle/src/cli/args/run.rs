@@ -13,6 +13,7 @@ use super::Workload;
 Examples:
   coracle run wordcount.wasm < README.md
   coracle run tool.wasm --volume .:/work:ro --env MODE=fast -- --verbose /work/input
+  coracle run fetch.wasm --egress api.example.com:443 -- https://api.example.com/
   coracle run server.wasm --network host --cpu 512 --memory 64"
 )]
 pub(crate) struct RunArgs {

@@ -13,6 +13,7 @@ use super::{Workload, values, workload::HandlerOptions};
 Examples:
   coracle serve hello.wasm --replicas 3
   coracle serve hello.wasm --listen 0.0.0.0:80 --memory 64 --cpu 256
+  coracle serve shop.wasm --egress api.example.com:443 --egress 10.0.0.0/8:5432
   coracle serve web.wasm --env PORT=8080 --container-port 8080 --health-path /health"
 )]
 pub(crate) struct ServeArgs {

@@ -1,6 +1,7 @@
 //! What is understood, what is refused, and in which words.
 
 use clap::CommandFactory;
+use proptest::prelude::*;
 
 use super::*;
 use crate::cli::error::usage_line;
@@ -49,6 +50,30 @@ fn run_takes_options_before_and_the_guest_s_arguments_after_a_double_dash() {
 }
 
 #[test]
+fn egress_is_given_once_or_often_and_means_what_the_label_of_all_of_it_means() {
+    for command in ["run", "serve"] {
+        let workload = |options: &str| match parse(&format!("coracle {command} a.wasm {options}")).command {
+            Command::Run(run) => run.workload,
+            Command::Serve(serve) => serve.workload,
+            other => panic!("{other:?}"),
+        };
+        assert!(workload("").granted().unwrap().is_empty());
+        let label = "api.example.com:443,10.0.0.0/8:5432,[fd00::/8]".parse();
+        let often = "--egress api.example.com:443,10.0.0.0/8:5432 --egress [fd00::/8]";
+        assert_eq!(workload(often).granted(), Ok(label.unwrap()));
+        for mode in ["host", "none"] {
+            let refused = workload(&format!("--egress '*' --network {mode}")).granted().unwrap_err();
+            assert!(
+                refused.starts_with(&format!("--egress means nothing with --network {mode}")),
+                "{refused}"
+            );
+        }
+        let many = workload(&"--egress a.example ".repeat(101)).granted().unwrap_err();
+        assert!(many.contains("at most 100"), "{many}");
+    }
+}
+
+#[test]
 fn serve_has_one_replica_on_loopback_unless_told_otherwise() {
     let Command::Serve(serve) = parse("coracle serve a.wasm").command else { panic!("not serve") };
     assert_eq!((serve.replicas, serve.listen), (1, "127.0.0.1:8080".parse().unwrap()));
@@ -83,6 +108,11 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_option() {
         ("coracle run a.wasm --env =1", "--env", "NAME=VALUE"),
         ("coracle run a.wasm --volume data", "--volume", "HOST:GUEST"),
         ("coracle run a.wasm --volume .:data", "--volume", "absolute"),
+        ("coracle run a.wasm --egress ''", "--egress", "at least one pattern"),
+        ("coracle run a.wasm --egress a.example,", "--egress", "a comma is too many"),
+        ("coracle run a.wasm --egress a.example --egress 10.0.0.1/8", "--egress", "write 10.0.0.0/8"),
+        ("coracle serve a.wasm --egress ::1", "--egress", "in brackets"),
+        ("coracle serve a.wasm --egress a.example:0", "--egress", "a port from 1 to 65535"),
         ("coracle run a.wasm --network bridge", "--network", "host, none"),
         ("coracle serve a.wasm --listen here", "--listen", "ADDRESS:PORT"),
         ("coracle serve a.wasm --listen 127.0.0.1:99999", "--listen", "ADDRESS:PORT"),
@@ -103,5 +133,39 @@ fn what_cannot_be_meant_is_refused_in_one_line_that_names_the_option() {
         assert!(message.contains(names) && message.contains(says), "{line}: {message}");
         assert!(!message.contains('\n'), "{line}: {message:?}");
         assert!(!message.starts_with("error"), "{line}: {message:?}");
+    }
+}
+
+/// Text near to addresses, paths and patterns, and any other.
+fn text() -> impl Strategy<Value = String> {
+    let near =
+        "(localhost|127\\.0\\.0\\.1|\\[::1\\]|http://|https://|[a-z0-9./:=@*,\\[\\]-]){0,8}(:[0-9]{1,6})?";
+    prop_oneof![3 => near, 1 => "\\PC{0,40}"]
+}
+
+proptest! {
+    #[test]
+    fn no_text_at_all_makes_a_value_s_parser_fall(text in text()) {
+        if let Ok(address) = values::listen_address(&text) {
+            prop_assert_eq!(values::listen_address(&address.to_string()), Ok(address));
+        }
+        if let Ok(endpoint) = text.parse::<Endpoint>() {
+            prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+        }
+        if let Ok(egress) = values::egress(&text) {
+            prop_assert!(!egress.trim().is_empty());
+        }
+        for refusal in [
+            values::listen_address(&text).err(),
+            text.parse::<Endpoint>().err(),
+            text.parse::<values::VolumeOption>().err(),
+            values::egress(&text).err(),
+            values::moment(&text).err(),
+            values::seconds(&text).err(),
+            values::url_path(&text).err(),
+            values::variable(&text).err(),
+        ] {
+            prop_assert!(refusal.is_none_or(|refusal| refusal.len() > 10));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use clap::ValueEnum;
 use coracle::MAX_REPLICAS;
+use coracle_runtime::network::egress::{self, Egress};
 use coracle_supervisor::clock::Timestamp;
 use coracle_supervisor::model::labels::{UNLIMITED_FUEL, fuel_budget};
 
@@ -90,6 +91,20 @@ pub(crate) enum NetworkChoice {
     Host,
     /// Nothing
     None,
+}
+
+/// Patterns of what may be reached, as a task definition's `coracle.egress` has them, which refuses in the same words.
+pub(super) fn egress(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err(format!("at least one pattern is expected. Allowed are {}", egress::FORMS));
+    }
+    all_egress(&[text.to_owned()]).map(|_| text.to_owned())
+}
+
+/// What all these lists of patterns grant together.
+pub(super) fn all_egress(lists: &[String]) -> Result<Egress, String> {
+    let parsed = lists.join(",").parse();
+    parsed.map_err(|error| format!("{error}. Allowed are, separated by commas, {}", egress::FORMS))
 }
 
 /// `NAME=VALUE`

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use coracle_runtime::network::egress::Egress;
 
 use super::values::{self, NetworkChoice, VolumeOption};
 
@@ -16,9 +17,14 @@ pub(crate) struct Workload {
     #[arg(short, long = "volume", value_name = "HOST:GUEST[:ro]")]
     pub(crate) volumes: Vec<VolumeOption>,
 
-    /// What of the network a task may use [default: run: none; serve: an address of its own to listen on]
+    /// What of the network a task may use [default: run: none, or with --egress an address of its own; serve: an address of its own to listen on]
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<NetworkChoice>,
+
+    /// Let the task reach what a pattern names, as label coracle.egress does: a host, *.suffix, *, an address or a CIDR, with :port or without;
+    /// several are separated by commas or given one by one
+    #[arg(long, value_name = "PATTERN", value_parser = values::egress)]
+    pub(crate) egress: Vec<String>,
 
     /// CPU quota of a task in units of 1/1024 core, from 2 (serve: 128) to 196608; without one it may use every core
     #[arg(long, value_name = "UNITS", value_parser = values::cpu_quota, allow_negative_numbers = true)]
@@ -35,6 +41,20 @@ pub(crate) struct Workload {
     /// Arguments of the guest
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) arguments: Vec<String>,
+}
+
+impl Workload {
+    /// What the options grant of the outside, all together. `Err` says why they cannot be meant.
+    pub(crate) fn granted(&self) -> Result<Egress, String> {
+        let egress = values::all_egress(&self.egress).map_err(|error| format!("--egress: {error}"))?;
+        let meaningless = match self.network {
+            _ if egress.is_empty() => return Ok(egress),
+            None => return Ok(egress),
+            Some(NetworkChoice::Host) => "host, where everything can be reached",
+            Some(NetworkChoice::None) => "none, where nothing can be reached",
+        };
+        Err(format!("--egress means nothing with --network {meaningless}"))
+    }
 }
 
 /// How requests to a handler are run.

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use wasmtime_wasi::filesystem::{Dir, WasiFilesystemCtx};
 use wasmtime_wasi::{FsPerms, OpenMode, WasiCtxBuilder};
 
-/// Files, directories and streams over them that the instances of one container may have open at once: Linux's own default for a
-/// process (`ulimit -n`). Every one costs the host process a descriptor.
+/// Files, directories and streams over them that the instances of one container may have open at once, at the most: Linux's own default for
+/// a process (`ulimit -n`). Every one costs the host process a descriptor.
 pub const MAX_OPEN_FILES: usize = 1024;
 
 /// A task's own directories under one limit. They come to be when a guest first asks for its directories, and are removed with
@@ -89,6 +89,7 @@ impl Mount {
 #[derive(Debug, Default)]
 pub struct Mounts {
     mounts: Vec<Mounted>,
+    most_open: usize,
     open: Arc<AtomicUsize>,
 }
 
@@ -105,11 +106,12 @@ impl std::fmt::Debug for Mounted {
 }
 
 impl Mounts {
-    /// Opens the host's directories; a task's own are made when they are first asked for, which for most handlers is never.
+    /// Opens the host's directories; a task's own are made when they are first asked for, which for most handlers is never. All
+    /// instances together may have `most_open` files open, and no more than [`MAX_OPEN_FILES`].
     ///
     /// # Errors
     /// The directory that cannot be opened, and why.
-    pub fn open(mounts: Vec<Mount>) -> Result<Self, (PathBuf, io::Error)> {
+    pub fn open(mounts: Vec<Mount>, most_open: usize) -> Result<Self, (PathBuf, io::Error)> {
         let mut opened = Vec::with_capacity(mounts.len());
         for mount in mounts {
             let directory = OnceLock::new();
@@ -119,7 +121,7 @@ impl Mounts {
             }
             opened.push(Mounted { mount, directory });
         }
-        Ok(Self { mounts: opened, open: Arc::default() })
+        Ok(Self { mounts: opened, most_open: most_open.min(MAX_OPEN_FILES), open: Arc::default() })
     }
 
     /// The mounted directories, each with its index and the guest's path. One that cannot be had (the host's disk is full) is left
@@ -147,7 +149,7 @@ impl Mounts {
     /// One more open file, unless there are too many.
     pub(super) fn open_one(&self) -> Option<OpenSlot> {
         let slot = OpenSlot(self.open.clone());
-        (self.open.fetch_add(1, Ordering::Relaxed) < MAX_OPEN_FILES).then_some(slot)
+        (self.open.fetch_add(1, Ordering::Relaxed) < self.most_open).then_some(slot)
     }
 
     /// The same directories in the form that preview 1's implementation takes: it opens them by their paths.
@@ -203,7 +205,7 @@ impl Mounts {
     }
 }
 
-/// A place among [`MAX_OPEN_FILES`].
+/// A place among the files that may be open.
 #[derive(Debug)]
 pub(super) struct OpenSlot(Arc<AtomicUsize>);
 

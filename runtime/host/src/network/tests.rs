@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(127, 5, 6, 7);
 
@@ -220,4 +221,78 @@ fn the_metadata_endpoint_is_reached_whatever_is_granted_and_nothing_else_by_it()
         assert!(network.metadata(&request(other)).is_none(), "{other}");
     }
     assert!(self::network("").metadata(&request("http://169.254.170.2/")).is_none(), "this task has none");
+}
+
+/// Addresses of all kinds, those in which an IPv4 address hides included.
+fn address() -> impl Strategy<Value = SocketAddr> {
+    let v4 = prop_oneof![
+        any::<u32>().prop_map(Ipv4Addr::from),
+        (0..1_u32 << 24).prop_map(|low| Ipv4Addr::from(0x7f00_0000 | low)),
+        prop::sample::select(vec![
+            OWN,
+            Ipv4Addr::LOCALHOST,
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::BROADCAST,
+            Ipv4Addr::new(169, 254, 169, 254),
+            Ipv4Addr::new(127, 5, 6, 8),
+        ]),
+    ];
+    let ip = (v4, any::<u128>(), 0..7_u8).prop_map(|(v4, bits, form)| {
+        let [a, b, c, d] = v4.octets().map(u16::from);
+        let (high, low) = (a << 8 | b, c << 8 | d);
+        match form {
+            0..=2 => v4.into(),
+            3 => Ipv6Addr::from(bits).into(),
+            4 => v4.to_ipv6_mapped().into(),
+            5 => Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low).into(),
+            _ => Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1).into(),
+        }
+    });
+    (ip, any::<u16>()).prop_map(|(ip, port): (IpAddr, u16)| SocketAddr::new(ip, port))
+}
+
+proptest! {
+    #[test]
+    fn no_address_leads_out_of_a_task_that_is_granted_nothing(wanted in address()) {
+        let network = network("");
+        let target = network.destination(wanted, Transport::Tcp);
+        prop_assert!(!network.permits(target, SocketAddrUse::TcpConnect), "{target}");
+        let target = network.destination(wanted, Transport::Udp);
+        prop_assert!(!network.permits(target, SocketAddrUse::UdpSend), "{target}");
+    }
+
+    #[test]
+    fn a_star_leads_to_every_address_but_the_special_ones(wanted in address()) {
+        let network = network("*,*.example.com,a.example");
+        let target = network.destination(wanted, Transport::Tcp);
+        let is_granted = wanted.port() > 0 && !special::is_special(wanted.ip());
+        prop_assert_eq!(network.permits(target, SocketAddrUse::TcpConnect), is_granted, "{}", target);
+    }
+
+    #[test]
+    fn a_network_of_addresses_leads_to_those_in_it_and_no_others(wanted in address(), bits: u32, length in 0..=32_u8) {
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        let granted = Ipv4Addr::from(bits & mask);
+        let network = network(&format!("{granted}/{length}"));
+        let target = network.destination(wanted, Transport::Tcp);
+        let inside = |ip: IpAddr| matches!(ip.to_canonical(), IpAddr::V4(v4) if u32::from(v4) & mask == bits & mask);
+        if network.permits(target, SocketAddrUse::TcpConnect) {
+            prop_assert!(inside(target.ip()) && target == wanted && target.ip().to_canonical() != OWN);
+        } else {
+            prop_assert!(!inside(wanted.ip()) || target.ip().to_canonical() == OWN || target.port() == 0, "{target}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_bound_is_bound_at_the_tasks_own_address(wanted in address(), granted in prop::sample::select(vec!["", "*"])) {
+        let network = network(granted);
+        for (transport, purpose) in [(Transport::Tcp, SocketAddrUse::TcpBind), (Transport::Udp, SocketAddrUse::UdpBind)] {
+            let bound = network.bind_address(wanted, transport).address;
+            if network.permits(bound, purpose) {
+                // A client's socket, which hears only those that it may write to.
+                let is_client = bound.ip().is_unspecified() && bound.port() == 0;
+                prop_assert!(bound.ip() == OWN || is_client, "{bound}");
+            }
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! An address of its own for each task: on Linux all of 127.0.0.0/8 is this host's.
+//! An address of its own for each task: on Linux all of 127.0.0.0/8 is this host's. Other systems have 127.0.0.1, and those that
+//! somebody gave to their loopback interface (`ifconfig lo0 alias 127.1.0.1`).
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The first and the last address given: 127.0.0.0/16 is left to people and other programs.
+/// The first and the last address given: 127.0.0.0/16 is left to people and other programs. Where each has to be set up by hand there are 254.
 const FIRST: u32 = 0x7f01_0001;
-const LAST: u32 = 0x7fff_fffe;
+const LAST: u32 = if cfg!(target_os = "linux") { 0x7fff_fffe } else { 0x7f01_00fe };
 
 /// Gives addresses, the longest unused first, so that a connection to a task that is gone does not reach the next one.
 #[derive(Clone, Debug)]
@@ -32,19 +33,29 @@ impl Addresses {
         Self(Arc::new(Mutex::new(State { next, used: HashSet::new() })))
     }
 
-    /// An unused address; `None` when all 16 million are used.
+    /// An unused address; `None` when all 16 million are used, or none of this host's is left.
     pub(super) fn lease(&self) -> Option<Lease> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in FIRST..=LAST {
             let address = state.next;
             state.next = if address == LAST { FIRST } else { address + 1 };
             // .0 and .255 are unusual for a host, and some programs refuse them.
-            if !matches!(address & 0xff, 0 | 0xff) && state.used.insert(address) {
+            if !matches!(address & 0xff, 0 | 0xff) && is_this_hosts(address) && state.used.insert(address) {
                 return Some(Lease { address, addresses: self.clone() });
             }
         }
         None
     }
+}
+
+fn is_this_hosts(address: u32) -> bool {
+    cfg!(target_os = "linux") || UdpSocket::bind((Ipv4Addr::from(address), 0)).is_ok()
+}
+
+/// An address as a task has it, for one that runs by itself.
+pub fn lone_address() -> Ipv4Addr {
+    // The driver it is leased from ends here, and gives it to nobody else.
+    Addresses::new(rand::random()).lease().map_or_else(|| Ipv4Addr::from(FIRST), |lease| lease.address())
 }
 
 impl Lease {
@@ -60,7 +71,7 @@ impl Drop for Lease {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 

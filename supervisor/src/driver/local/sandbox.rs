@@ -33,6 +33,12 @@ use crate::model::labels::ContainerSettings;
 use crate::model::task::{ContainerOverride, NetworkBinding, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode};
 
+/// What a task is told for which there is no address.
+const NO_ADDRESS: &str = if cfg!(target_os = "linux") {
+    "no loopback address is left"
+} else {
+    "no loopback address is left: give the host more, from 127.1.0.1 to 127.1.0.254, as in `ifconfig lo0 alias 127.1.0.1`"
+};
 /// How long a server may take to open its port before its health checks begin regardless.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses between tries to reach a server that has just started.
@@ -86,8 +92,7 @@ impl LocalSandbox {
         }
         let lease = match content.network_mode {
             NetworkMode::Bridge | NetworkMode::Awsvpc => {
-                let none_left =
-                    || failure(StartFailureKind::ResourceInitialization, "no loopback address is left");
+                let none_left = || failure(StartFailureKind::ResourceInitialization, NO_ADDRESS);
                 Some(driver.addresses.lease().ok_or_else(none_left)?)
             }
             NetworkMode::Host | NetworkMode::None => None,
@@ -143,6 +148,7 @@ impl LocalSandbox {
             args: arguments(definition, over),
             env: self.environment(&definition.name),
             mounts: self.mounts.get(&definition.name).cloned().unwrap_or_default(),
+            open_files: definition.open_files().unwrap_or(defaults.open_files),
             working_directory: definition.working_directory().map(str::to_owned),
             network: match definition.disable_networking {
                 Some(true) => Network::none(),
