@@ -89,7 +89,7 @@ impl World {
     /// kill -9, then a start over what was durable.
     pub(crate) async fn crash(&mut self) {
         self.supervisor.kill();
-        self.driver.crash();
+        self.driver = self.driver.after_crash();
         self.store = Arc::new(self.store.after_crash());
         self.seed += 1;
         self.supervisor = start(self.seed, &self.parts, &self.clock, &self.store, &self.driver).await;
