@@ -66,6 +66,12 @@ impl Runner {
         &self.report.record
     }
 
+    fn service(&self) -> Option<ServiceKey> {
+        let record = self.record();
+        let name = record.service.as_ref()?.name.clone();
+        Some(ServiceKey { cluster: record.cluster.clone(), name })
+    }
+
     async fn live(&mut self, definition: Arc<TaskDefinition>) {
         let containers = &definition.content.container_definitions;
         self.report.pending(containers);
@@ -126,6 +132,10 @@ impl Runner {
                 status.started_at = Some(now);
             })
             .await;
+        if let Some(service) = self.service() {
+            let id = self.record().id.clone();
+            self.shared.running.begin(service, id, &sandbox, Reserved::of(definition));
+        }
         Ok(())
     }
 
@@ -275,6 +285,9 @@ impl Runner {
         let notice = (order.code == StopCode::SpotInterruption).then(|| Instant::now() + SPOT_NOTICE);
         self.report.status.stop = Some(order);
         self.report.status.stopping_at = Some(self.shared.now());
+        if let Some(service) = self.service() {
+            self.shared.running.end(&service, &self.record().id);
+        }
         if let Some(sandbox) = life.sandbox.clone() {
             if life.target.take().is_some() {
                 self.report.tell(|status| status.last_status = LastStatus::Deactivating).await;
