@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
+//! | `running` | the tasks that there are to measure |
 //! | `sample` | what tasks used becomes metrics, one value for each period of 60 s |
 //! | `target_tracking`, `step`, `fast` | one kind of policy each: a pure function of a series to a proposal and how it was found |
 //! | `alarm` | when an alarm is raised |
@@ -16,10 +17,12 @@ mod apply;
 mod decision;
 mod engine;
 mod fast;
+mod running;
 pub(crate) mod sample;
 mod step;
 mod target_tracking;
 
 pub(crate) use apply::{Reason, clamped, commit_change, uuid};
 pub(crate) use engine::Engine;
+pub(crate) use running::Running;
 pub use sample::Point;

@@ -260,8 +260,15 @@ fn size(record: &TaskRecord, definition: &TaskDefinition) -> (u64, u64) {
 }
 
 fn add(pending: &mut BTreeMap<UsageKey, Totals>, key: &UsageKey, more: &Totals) {
-    if !more.is_empty() {
-        *pending.entry(key.clone()).or_default() += more;
+    if more.is_empty() {
+        return;
+    }
+    // Thousands of tasks have few owners: a key is copied for the first of them alone.
+    match pending.get_mut(key) {
+        Some(totals) => *totals += more,
+        None => {
+            pending.insert(key.clone(), more.clone());
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::agent::history::History;
 use crate::agent::{Agent, Shutdown, restore};
-use crate::autoscaling::Engine;
 use crate::autoscaling::sample::Metrics;
+use crate::autoscaling::{Engine, Running};
 use crate::clock::{Clock, Timestamp};
 use crate::driver::Driver;
 use crate::error::OperationError;
@@ -106,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) ingress: Ingress,
     pub(crate) rng: Mutex<StdRng>,
+    /// What there is to measure.
+    pub(crate) running: Running,
     /// The newest values of services' metrics.
     pub(crate) metrics: Metrics,
     /// Secrets and parameters that people put here.
@@ -139,6 +141,7 @@ impl Supervisor {
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
+            running: Running::default(),
             metrics: Metrics::default(),
             meter: Meter::default(),
             sessions: Sessions::default(),

@@ -45,7 +45,7 @@ struct World {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     rng: StdRng,
     faults: Faults,
@@ -115,11 +115,6 @@ impl SimulatedDriver {
         Self { world: Arc::new(World { state: Mutex::new(state) }) }
     }
 
-    /// Changes what goes wrong from now on.
-    pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut self.world.lock().faults);
-    }
-
     /// Changes the load from now on.
     pub fn set_load(&self, load: Load) {
         let mut state = self.world.lock();
@@ -169,15 +164,6 @@ impl SimulatedDriver {
     /// Takes a port, as another program would.
     pub fn occupy(&self, address: SocketAddr) {
         self.world.lock().used_ports.insert(address);
-    }
-
-    /// Forgets everything that runs, as the death of the process does.
-    pub fn crash(&self) {
-        let mut state = self.world.lock();
-        state.tasks.clear();
-        state.listeners.clear();
-        state.routings.clear();
-        state.offers.clear();
     }
 }
 

@@ -1,7 +1,10 @@
 //! What is observed of one task, and telling it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::future::pending;
 
 use crate::model::task::{
     ContainerStatus, HealthStatus, LastStatus, StopCode, StopOrder, StoppedTask, TaskRecord, TaskStatus,
@@ -12,7 +15,7 @@ use crate::store::{StoreError, Transaction};
 use crate::supervisor::Shared;
 
 /// Pause before writing again to a store that failed.
-pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
+const STORE_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Report {
     shared: Arc<Shared>,
@@ -35,16 +38,21 @@ impl Report {
         self.status.version += 1;
         let key = keys::status(&self.record.cluster, &self.record.id);
         let put = Transaction::new().put(key, encode(&self.status));
-        let said = self.shared.records.commit(put).await;
-        self.unsaid = said.is_err();
-        if let Err(error) = said {
-            tracing::error!(%error, task = %self.record.id, "cannot report a task's status");
+        // Also when whoever waits for this stops waiting.
+        self.unsaid = true;
+        match self.shared.records.commit(put).await {
+            Ok(_) => self.unsaid = false,
+            Err(error) => tracing::error!(%error, task = %self.record.id, "cannot report a task's status"),
         }
     }
 
-    /// Whether the store failed when it was last told: who waits for something tells it again meanwhile.
-    pub(super) fn is_unsaid(&self) -> bool {
-        self.unsaid
+    /// Tells again what the store did not take, for as long as it is polled: for whoever waits for something else meanwhile.
+    pub(super) async fn insist(&mut self) -> Infallible {
+        while self.unsaid {
+            tokio::time::sleep(STORE_RETRY).await;
+            self.tell(|_| {}).await;
+        }
+        pending().await
     }
 
     /// Notes that the task cannot even be tried.

@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::containers::{Consequence, Readiness};
 use super::environment::environments;
 use super::life::{Event, Life};
-use super::report::{Report, STORE_RETRY};
+use super::report::Report;
+use crate::autoscaling::sample::Reserved;
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TaskLaunch};
 use crate::metadata::TaskMetadata;
 use crate::model::names::TaskId;
@@ -63,6 +64,12 @@ impl Runner {
 
     fn record(&self) -> &TaskRecord {
         &self.report.record
+    }
+
+    fn service(&self) -> Option<ServiceKey> {
+        let record = self.record();
+        let name = record.service.as_ref()?.name.clone();
+        Some(ServiceKey { cluster: record.cluster.clone(), name })
     }
 
     async fn live(&mut self, definition: Arc<TaskDefinition>) {
@@ -125,6 +132,10 @@ impl Runner {
                 status.started_at = Some(now);
             })
             .await;
+        if let Some(service) = self.service() {
+            let id = self.record().id.clone();
+            self.shared.running.begin(service, id, &sandbox, Reserved::of(definition));
+        }
         Ok(())
     }
 
@@ -196,6 +207,7 @@ impl Runner {
                 order = stop_ordered(&mut self.stop) => return Err(order),
                 event = life.event() => event,
                 () = &mut ready => return Ok(()),
+                never = self.report.insist() => match never {},
             };
             self.happened(life, sandbox, event).await?;
         }
@@ -208,20 +220,11 @@ impl Runner {
             return failed_to_start(too_long("preparing the task"));
         };
         loop {
-            let is_unsaid = self.report.is_unsaid();
-            let event = async {
-                match is_unsaid {
-                    true => timeout(STORE_RETRY, life.event()).await.ok(),
-                    false => Some(life.event().await),
-                }
-            };
-            let event = match self.unless_stopped(event).await {
+            let event = match self.unless_stopped(life.event()).await {
                 Ok(event) => event,
                 Err(order) => return order,
             };
-            if let Some(event) = event
-                && let Err(order) = self.happened(life, &sandbox, event).await
-            {
+            if let Err(order) = self.happened(life, &sandbox, event).await {
                 return order;
             }
             self.report.tell(|_| {}).await;
@@ -282,6 +285,9 @@ impl Runner {
         let notice = (order.code == StopCode::SpotInterruption).then(|| Instant::now() + SPOT_NOTICE);
         self.report.status.stop = Some(order);
         self.report.status.stopping_at = Some(self.shared.now());
+        if let Some(service) = self.service() {
+            self.shared.running.end(&service, &self.record().id);
+        }
         if let Some(sandbox) = life.sandbox.clone() {
             if life.target.take().is_some() {
                 self.report.tell(|status| status.last_status = LastStatus::Deactivating).await;
@@ -332,6 +338,7 @@ impl Runner {
                 () = &mut drained => return,
                 () = tokio::time::sleep_until(deadline) => return,
                 exit = life.exit() => exit,
+                never = self.report.insist() => match never {},
             };
             // It is ending already: what its containers say of their end is all that matters.
             self.container_ended(life, &name, exit);
@@ -360,7 +367,11 @@ impl Runner {
                 let stopped = timeout(grace + DRIVER_SLACK, sandbox.stop(&container.name, grace)).await;
                 (container.name.clone(), stopped.unwrap_or_else(|_| unstoppable()))
             });
-            for (name, exit) in join_all(stopping).await {
+            let ended = tokio::select! {
+                ended = join_all(stopping) => ended,
+                never = self.report.insist() => match never {},
+            };
+            for (name, exit) in ended {
                 self.container_ended(life, &name, exit);
             }
         }
@@ -376,12 +387,13 @@ impl Runner {
         life.containers.ended(name, exit)
     }
 
-    /// Waits for `work` unless the task is ordered to stop first.
+    /// Waits for `work` unless the task is ordered to stop first. Meanwhile the store is told what it has not taken.
     async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, StopOrder> {
         tokio::select! {
             biased;
             order = stop_ordered(&mut self.stop) => Err(order),
             done = work => Ok(done),
+            never = self.report.insist() => match never {},
         }
     }
 

@@ -9,18 +9,15 @@ use tokio::time::{Instant, sleep_until};
 use super::apply::{Reason, clamped, commit_change};
 use super::decision::{Bounds, Capacity, Proposal, Verdict, combine};
 use super::fast::{TICK, Windows};
-use super::sample::{Point, Reserved, Sample, Sampler, SeenTask};
+use super::sample::{Point, Sample, Sampler};
 use super::{alarm, step, target_tracking};
 use crate::clock::Timestamp;
 use crate::error::OperationError;
 use crate::model::alarm::Alarm;
-use crate::model::names::TaskId;
 use crate::model::scaling::{FastMetric, PolicyKind, ScalableTarget, ScalingPolicy, ScalingState};
 use crate::model::service::{RolloutState, ServiceRecord, ServiceStatus};
-use crate::model::task::LastStatus;
-use crate::model::task_definition::TaskDefinitionId;
 use crate::records::{ServiceKey, decode, encode, keys};
-use crate::store::{Change, Compare, Entry, StoreError, Transaction};
+use crate::store::{Change, Compare, Entry, Transaction};
 use crate::supervisor::Shared;
 
 /// The period of metrics: ECS's and ELB's are one minute.
@@ -29,8 +26,6 @@ const PERIOD: Duration = Duration::from_secs(60);
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Longest sleep for a scheduled action: the host's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// Reservations that are remembered.
-const MAX_RESERVATIONS: usize = 4_096;
 
 /// Scales services.
 #[derive(Debug)]
@@ -38,7 +33,14 @@ pub(crate) struct Engine {
     shared: Arc<Shared>,
     started: Instant,
     services: BTreeMap<ServiceKey, Watched>,
-    reserved: HashMap<TaskDefinitionId, Reserved>,
+}
+
+/// What follows from the scalable targets that there are. It takes a look at each of them, and is made anew only when one has changed or an action is due.
+#[derive(Debug)]
+struct Agenda {
+    has_fast: bool,
+    /// When to look for actions that are due.
+    action: Option<Instant>,
 }
 
 /// What one policy would do, and the alarm that says so; `None` is the policy's own.
@@ -77,7 +79,7 @@ impl Watched {
 
 impl Engine {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, started: Instant::now(), services: BTreeMap::new(), reserved: HashMap::new() }
+        Self { shared, started: Instant::now(), services: BTreeMap::new() }
     }
 
     /// Runs until dropped.
@@ -111,30 +113,45 @@ impl Engine {
         }
         let mut minute = Instant::now() + PERIOD;
         let mut tick = Instant::now();
+        let mut agenda = self.agenda().await?;
         loop {
-            let has_fast = self.services.values().any(Watched::is_fast);
-            let action = self.run_due_actions().await?;
-            let next = [Some(minute), has_fast.then_some(tick), action].into_iter().flatten().min();
-            tokio::select! {
+            let next = [Some(minute), agenda.has_fast.then_some(tick), agenda.action];
+            let targets_changed = tokio::select! {
                 biased;
                 change = watch.next() => match change {
-                    Ok(Change::Put(entry)) => self.see(&entry),
-                    Ok(Change::Delete(key, _)) => self.deleted(&key).await?,
+                    Ok(Change::Put(entry)) => {
+                        self.see(&entry);
+                        entry.key.starts_with(keys::SCALABLE_TARGETS)
+                    }
+                    Ok(Change::Delete(key, _)) => {
+                        self.deleted(&key).await?;
+                        key.starts_with(keys::SCALABLE_TARGETS)
+                    }
                     Err(_) => return Ok(()),
                 },
-                () = sleep_until(next.unwrap_or(minute)) => {
+                () = sleep_until(next.into_iter().flatten().min().unwrap_or(minute)) => {
                     let now = Instant::now();
                     if now >= minute {
                         minute = after(minute, PERIOD, now);
                         self.each_minute().await?;
                     }
-                    if has_fast && now >= tick {
+                    if agenda.has_fast && now >= tick {
                         tick = after(tick, Duration::from_secs_f64(TICK), now);
                         self.each_tick().await?;
                     }
+                    false
                 }
+            };
+            if targets_changed || agenda.action.is_some_and(|at| at <= Instant::now()) {
+                agenda = self.agenda().await?;
             }
         }
+    }
+
+    /// Runs the scheduled actions that are due, and says what comes next.
+    async fn agenda(&mut self) -> Result<Agenda, OperationError> {
+        let action = self.run_due_actions().await?;
+        Ok(Agenda { has_fast: self.services.values().any(Watched::is_fast), action })
     }
 
     fn see(&mut self, entry: &Entry) {
@@ -188,7 +205,7 @@ impl Engine {
         let keys: Vec<ServiceKey> = self.services.keys().cloned().collect();
         // All are measured before anything is decided: an alarm may look at one service and raise the policy of another.
         for key in &keys {
-            let tasks = self.running(key).await?;
+            let tasks = self.shared.running.look(key);
             let now = self.seconds();
             let Some(watched) = self.services.get_mut(key) else { continue };
             let sample = watched.minutes.sample(now, &tasks);
@@ -229,7 +246,7 @@ impl Engine {
             .map(|(key, _)| key.clone())
             .collect();
         for key in fast {
-            let tasks = self.running(&key).await?;
+            let tasks = self.shared.running.look(&key);
             let now = self.seconds();
             let Some(watched) = self.services.get_mut(&key) else { continue };
             let sample = watched.ticks.sample(now, &tasks);
@@ -384,36 +401,6 @@ impl Engine {
             watched.target = Some(target);
         }
         Ok(())
-    }
-
-    /// The tasks of a service that run here.
-    async fn running(&mut self, key: &ServiceKey) -> Result<Vec<SeenTask>, StoreError> {
-        let now = self.shared.now();
-        let mut running = Vec::new();
-        for task in self.shared.records.service_tasks(key).await? {
-            if task.status.last_status != LastStatus::Running {
-                continue;
-            }
-            let id: TaskId = task.record.id.clone();
-            let Some(sandbox) = self.shared.sessions.sandbox(&id) else { continue };
-            let Some(reserved) = self.reserved(&task.record.task_definition).await? else { continue };
-            let running_for = task.status.started_at.map_or(0.0, |at| now.since(at).as_secs_f64());
-            running.push(SeenTask { id, usage: sandbox.usage(), reserved, running_for });
-        }
-        Ok(running)
-    }
-
-    async fn reserved(&mut self, id: &TaskDefinitionId) -> Result<Option<Reserved>, StoreError> {
-        if let Some(reserved) = self.reserved.get(id) {
-            return Ok(Some(*reserved));
-        }
-        let Some(definition) = self.shared.records.task_definition(id).await? else { return Ok(None) };
-        let reserved = Reserved::of(&definition);
-        if self.reserved.len() >= MAX_RESERVATIONS {
-            self.reserved.clear();
-        }
-        self.reserved.insert(id.clone(), reserved);
-        Ok(Some(reserved))
     }
 }
 

@@ -26,7 +26,7 @@ pub use breaker::{DeploymentCircuitBreaker, ThresholdConfiguration, ThresholdTyp
 pub use configuration::{
     CanaryConfiguration, DeploymentAlarms, DeploymentConfiguration, DeploymentLimits, LinearConfiguration,
 };
-pub use hook::{HookAction, HookStage, HookTargetType, HookTimeoutConfiguration, LifecycleHook};
+pub use hook::{HookAction, HookTargetType, HookTimeoutConfiguration, LifecycleHook};
 pub use pace::Pace;
 pub use record::{
     BreakerTrip, DeploymentRecord, RollbackRecord, RolloutState, ServiceDeploymentRecord,

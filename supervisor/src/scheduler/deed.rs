@@ -95,6 +95,10 @@ impl Scheduler {
             service.events.steady();
         }
         service.steady = plan.steady;
+        if plan.gone {
+            // What was told of a service goes with it, so that nothing of it may be on its way when it ends.
+            self.write_observations(key, &groups).await?;
+        }
         self.settle(key, &plan);
         self.write_observations(key, &groups).await
     }

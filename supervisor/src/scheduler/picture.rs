@@ -28,6 +28,8 @@ use crate::supervisor::Shared;
 #[derive(Debug, Default)]
 pub(super) struct ServicePicture {
     pub(super) record: Option<ServiceRecord>,
+    /// The store's, of `record`.
+    revision: u64,
     pub(super) tasks: HashMap<TaskId, SeenTask>,
     /// By deployment: "a new task definition resets it".
     pub(super) throttles: BTreeMap<String, Throttle>,
@@ -59,7 +61,11 @@ pub(super) struct ServicePicture {
 #[derive(Clone, Debug)]
 pub(super) struct SeenTask {
     pub(super) record: TaskRecord,
+    /// The store's, of `record`; 0 until the watch has told it.
+    order_revision: u64,
     pub(super) status: TaskStatus,
+    /// The store's, of `status`.
+    status_revision: u64,
     /// Its place in the order of starts.
     pub(super) age: u64,
     /// When it was seen running first.
@@ -196,7 +202,9 @@ impl SeenTask {
     pub(super) fn new(record: TaskRecord, age: u64) -> Self {
         Self {
             record,
+            order_revision: 0,
             status: TaskStatus::default(),
+            status_revision: 0,
             age,
             running_since: None,
             healthy_since: None,
@@ -248,13 +256,16 @@ impl SeenTask {
 }
 
 impl Scheduler {
-    /// Takes the whole picture from a new watch. What is remembered of services that still exist is kept.
+    /// Takes the whole picture from a new watch. What is remembered of services that still exist is kept, and what has not changed is not read again.
     pub(super) fn read_all(&mut self, watch: &Watch) {
         self.owners.clear();
         self.timers.clear();
         let mut known_tasks: HashMap<TaskId, SeenTask> = HashMap::new();
-        for service in self.services.values_mut() {
-            service.record = None;
+        let mut known_records: HashMap<ServiceKey, (u64, ServiceRecord)> = HashMap::new();
+        for (key, service) in &mut self.services {
+            if let Some(record) = service.record.take() {
+                known_records.insert(key.clone(), (service.revision, record));
+            }
             // A background write that was lost must not block the next one for ever; two at a time do no harm.
             service.writing = false;
             known_tasks.extend(service.tasks.drain());
@@ -262,15 +273,18 @@ impl Scheduler {
         let (statuses, orders): (Vec<&Entry>, Vec<&Entry>) =
             watch.snapshot.iter().partition(|entry| entry.key.starts_with(keys::STATUSES));
         for entry in orders {
-            self.see_put(entry);
-        }
-        // Before the statuses, so that what was seen long ago is no news.
-        for service in self.services.values_mut() {
-            for (id, task) in &mut service.tasks {
-                if let Some(known) = known_tasks.remove(id) {
-                    let record = std::mem::replace(&mut task.record, known.record.clone());
-                    *task = SeenTask { record, ..known };
-                }
+            if let Some(key) = keys::parse_service(&entry.key, keys::SERVICES)
+                && let Some((_, record)) =
+                    known_records.remove(&key).filter(|(revision, _)| *revision == entry.revision)
+            {
+                self.services.entry(key).or_default().record = Some(record);
+            } else if let Some(key) = keys::parse_service(&entry.key, keys::SERVICE_TASKS)
+                && let Some(task) = task_of(&entry.key).and_then(|id| known_tasks.remove(&id))
+            {
+                // Before the statuses, so that what was seen long ago is no news.
+                self.see_again(key, task, entry);
+            } else {
+                self.see_put(entry);
             }
         }
         for entry in statuses {
@@ -278,6 +292,17 @@ impl Scheduler {
         }
         self.services.retain(|_, service| service.record.is_some() || !service.tasks.is_empty());
         self.marked = self.services.keys().cloned().collect();
+    }
+
+    /// A task that was known already.
+    fn see_again(&mut self, key: ServiceKey, mut task: SeenTask, entry: &Entry) {
+        if task.order_revision != entry.revision {
+            let Some(record) = readable(entry) else { return };
+            (task.record, task.order_revision) = (record, entry.revision);
+        }
+        let id = task.record.id.clone();
+        self.owners.insert(id.clone(), key.clone());
+        self.services.entry(key).or_default().tasks.insert(id, task);
     }
 
     pub(super) fn see(&mut self, change: Change) {
@@ -296,20 +321,32 @@ impl Scheduler {
         if entry.key.starts_with(keys::SERVICES) {
             let Some(record) = readable::<ServiceRecord>(entry) else { return };
             let key = ServiceKey { cluster: record.cluster.clone(), name: record.name.clone() };
-            self.services.entry(key.clone()).or_default().record = Some(record);
+            let service = self.services.entry(key.clone()).or_default();
+            (service.record, service.revision) = (Some(record), entry.revision);
             self.mark(&key);
         } else if entry.key.starts_with(keys::SERVICE_TASKS) {
             let Some(record) = readable::<TaskRecord>(entry) else { return };
             let Some(key) = keys::parse_service(&entry.key, keys::SERVICE_TASKS) else { return };
-            self.see_task(key, record);
+            let id = record.id.clone();
+            self.see_task(key.clone(), record);
+            if let Some(task) = self.task(&key, &id) {
+                task.order_revision = entry.revision;
+            }
         } else if entry.key.starts_with(keys::STATUSES) {
-            let id = entry.key.rsplit('/').next().and_then(TaskId::parse);
-            let Some((id, key)) = id.and_then(|id| self.owners.get(&id).cloned().map(|key| (id, key))) else {
+            let Some(id) = task_of(&entry.key) else { return };
+            let Some(key) = self.owners.get(&id).cloned() else { return };
+            let Some(task) = self.task(&key, &id) else { return };
+            if task.status_revision == entry.revision {
                 return;
-            };
+            }
             let Some(status) = readable::<TaskStatus>(entry) else { return };
+            task.status_revision = entry.revision;
             self.see_status(&key, &id, status);
         }
+    }
+
+    fn task(&mut self, key: &ServiceKey, id: &TaskId) -> Option<&mut SeenTask> {
+        self.services.get_mut(key)?.tasks.get_mut(id)
     }
 
     pub(super) fn see_task(&mut self, key: ServiceKey, record: TaskRecord) {
@@ -363,7 +400,7 @@ impl Scheduler {
                 }
             }
         } else if let Some(service) = keys::parse_service(key, keys::SERVICE_TASKS) {
-            let id = key.rsplit('/').next().and_then(TaskId::parse);
+            let id = task_of(key);
             if let (Some(picture), Some(id)) = (self.services.get_mut(&service), id) {
                 picture.tasks.remove(&id);
                 self.owners.remove(&id);
@@ -406,6 +443,11 @@ impl Scheduler {
         }
         self.mark(&key);
     }
+}
+
+/// The task that a key ends with.
+fn task_of(key: &str) -> Option<TaskId> {
+    key.rsplit('/').next().and_then(TaskId::parse)
 }
 
 fn readable<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {

@@ -1,13 +1,14 @@
 //! What goes wrong in the pretended world.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::pending;
 use rand::Rng;
 use tokio::time::sleep;
 
-use super::{State, World};
+use super::{SimulatedDriver, State, World};
 
 /// What goes wrong, and how long things take.
 #[derive(Clone, Debug)]
@@ -49,6 +50,28 @@ impl Default for Faults {
             lifetimes: BTreeMap::new(),
             sick_images: BTreeSet::new(),
         }
+    }
+}
+
+impl SimulatedDriver {
+    /// Changes what goes wrong from now on.
+    pub fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.world.lock().faults);
+    }
+
+    /// What the process after this one finds: nothing runs. The dead one's loops may still be polled until they are dropped, and what they do then happens
+    /// in a world that nobody sees any more.
+    #[must_use]
+    pub fn after_crash(&self) -> Self {
+        let state = State {
+            tasks: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            routings: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            knocks: BTreeMap::new(),
+            ..self.world.lock().clone()
+        };
+        Self { world: Arc::new(World { state: Mutex::new(state) }) }
     }
 }
 

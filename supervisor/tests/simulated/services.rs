@@ -8,6 +8,7 @@ use coracle_supervisor::driver::ContainerExit;
 use coracle_supervisor::model::service::{RolloutState, ServiceStatus};
 use coracle_supervisor::model::task::{LastStatus, StopCode, TargetHealth};
 use coracle_supervisor::operations::*;
+use coracle_supervisor::store::Store;
 
 /// Nothing in the supervisor polls: what follows from an event has happened after a moment on the paused clock.
 const A_MOMENT: Duration = Duration::from_millis(1);
@@ -381,4 +382,25 @@ async fn a_task_whose_status_the_store_did_not_take_was_pending_for_ever() {
     troubles.set(StoreFaults::default());
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.running("web").await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_of_a_service_as_it_ended_outlived_it() {
+    for seed in 0..50 {
+        let latency = Duration::from_millis(40);
+        let troubles = Troubles::new(seed, StoreFaults { latency, ..StoreFaults::default() });
+        let world = World::with_troubles(troubles).await;
+        world.register("web").await;
+        world.driver.set_faults(|faults| (faults.prepare_fails, faults.latency) = (1.0, latency));
+        world.create_service("web", 2, &[]).await.unwrap();
+        // So that tasks fail at every moment of its end.
+        tokio::time::sleep(Duration::from_millis(4 * seed)).await;
+        let request =
+            DeleteServiceRequest { service: "web".to_owned(), force: Some(true), ..Default::default() };
+        world.supervisor.delete_service(request).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for prefix in ["session/event/", "session/deployment/"] {
+            assert_eq!(world.store.range(prefix).await.unwrap(), Vec::new(), "{seed}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coracle_supervisor::model::task::LastStatus;
 use coracle_supervisor::operations::*;
 use coracle_supervisor::testing::Load;
 use serde_json::json;
@@ -115,4 +116,22 @@ async fn usage_that_the_store_took_and_denied_was_counted_twice() {
     troubles.set(StoreFaults::default());
     tokio::time::sleep(Duration::from_secs(45)).await;
     assert_eq!(usage(&world).await[0].amounts.task_seconds, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_was_metered_for_ten_minutes_and_shown_as_pending_where_the_store_refused_one_status() {
+    let troubles = Troubles::new(1, StoreFaults::default());
+    let world = World::with_troubles(troubles.clone()).await;
+    world.register("web").await;
+    // Its images are never there.
+    world.driver.set_faults(|faults| faults.hangs = 1.0);
+    let task = world.run_task("web", 1).await.unwrap().remove(0);
+    troubles.set(StoreFaults { write_fails: 1.0, ..StoreFaults::default() });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    troubles.set(StoreFaults::default());
+    assert_ne!(world.task(&task).await.last_status, LastStatus::Activating, "the store did not take it");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let shown = world.task(&task).await;
+    assert_eq!(shown.last_status, LastStatus::Activating);
+    assert!(shown.pull_started_at.is_some(), "what it costs counts from then on: {shown:?}");
 }

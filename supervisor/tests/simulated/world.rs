@@ -15,11 +15,16 @@ use coracle_supervisor::store::Store;
 use coracle_supervisor::store::memory::MemoryStore;
 use coracle_supervisor::testing::{Faults, SimulatedDriver};
 use coracle_supervisor::{OperationError, Supervisor, SupervisorConfig};
+use tokio::time::{Instant, timeout};
 
 use crate::store::Troubles;
 
 /// 2026-01-01.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+/// Longest wait for what must come to pass.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Longest pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct World {
     pub(crate) supervisor: Supervisor,
@@ -89,7 +94,7 @@ impl World {
     /// kill -9, then a start over what was durable.
     pub(crate) async fn crash(&mut self) {
         self.supervisor.kill();
-        self.driver.crash();
+        self.driver = self.driver.after_crash();
         self.store = Arc::new(self.store.after_crash());
         self.seed += 1;
         self.supervisor = start(self.seed, &self.parts, &self.clock, &self.store, &self.driver).await;
@@ -256,15 +261,17 @@ impl World {
         self.until(|| async { self.task(arn).await.last_status == LastStatus::Stopped }).await;
     }
 
-    /// Waits on the paused clock, which moves only when nothing else can.
+    /// Waits on the paused clock. It looks whenever something was written, and now and then for what no record tells.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) {
-        for _ in 0..100_000 {
-            if condition().await {
-                return;
+        let deadline = Instant::now() + PATIENCE;
+        let mut changes = self.store.watch(&[""]).await.unwrap();
+        while !condition().await {
+            assert!(Instant::now() < deadline, "it did not come to pass");
+            if let Ok(change) = timeout(LOOK_AGAIN, changes.next()).await {
+                change.expect("the store stays open, and what it tells is read at once");
+                while changes.try_next().is_some() {}
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        panic!("it did not come to pass");
     }
 }
 

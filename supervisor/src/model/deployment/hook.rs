@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::LifecycleStage;
 use super::configuration::refuse;
 use crate::error::OperationError;
 use crate::model::names::quoted;
@@ -29,8 +30,8 @@ pub struct LifecycleHook {
     /// Kept and given back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
-    /// The stages at which it runs.
-    pub lifecycle_stages: Vec<HookStage>,
+    /// The stages at which it runs: all but SCALE_UP, BAKE_TIME and CLEAN_UP.
+    pub lifecycle_stages: Vec<LifecycleStage>,
     /// Sent with each call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook_details: Option<Value>,
@@ -48,21 +49,6 @@ pub enum HookTargetType {
     AwsLambda,
     /// A person, who says ContinueServiceDeployment.
     Pause,
-}
-
-/// A stage that hooks may run at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "ECS's own names: its API reference documents them")]
-pub enum HookStage {
-    ReconcileService,
-    PreScaleUp,
-    PostScaleUp,
-    TestTrafficShift,
-    PostTestTrafficShift,
-    PreProductionTrafficShift,
-    ProductionTrafficShift,
-    PostProductionTrafficShift,
 }
 
 /// How long a hook may take, and what then.
@@ -109,6 +95,11 @@ impl LifecycleHook {
     fn validate(&self, field: &str) -> Result<(), OperationError> {
         if self.lifecycle_stages.is_empty() {
             return Err(refuse(&format!("{field}.lifecycleStages"), "at least one stage", "none"));
+        }
+        let stages = self.lifecycle_stages.iter().enumerate();
+        if let Some((index, stage)) = stages.into_iter().find(|(_, stage)| !stage.takes_hooks()) {
+            let field = format!("{field}.lifecycleStages[{index}]");
+            return Err(refuse(&field, "a stage that hooks run at", stage.name()));
         }
         let target = format!("{field}.hookTargetArn");
         match (self.kind(), self.hook_target_arn.as_deref()) {

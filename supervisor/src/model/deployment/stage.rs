@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::ALL;
 use super::strategy::{Course, Shift};
-use super::{HookAction, HookStage, HookTargetType, LifecycleHook};
+use super::{HookAction, HookTargetType, LifecycleHook};
 use crate::clock::Timestamp;
 use crate::model::service::{ServiceRecord, ServiceStatus};
 
@@ -42,19 +42,15 @@ pub enum LifecycleStage {
 }
 
 impl LifecycleStage {
-    /// What hooks call it; two stages have none.
-    fn hooks(self) -> Option<HookStage> {
-        Some(match self {
-            Self::ReconcileService => HookStage::ReconcileService,
-            Self::PreScaleUp => HookStage::PreScaleUp,
-            Self::PostScaleUp => HookStage::PostScaleUp,
-            Self::TestTrafficShift => HookStage::TestTrafficShift,
-            Self::PostTestTrafficShift => HookStage::PostTestTrafficShift,
-            Self::PreProductionTrafficShift => HookStage::PreProductionTrafficShift,
-            Self::ProductionTrafficShift => HookStage::ProductionTrafficShift,
-            Self::PostProductionTrafficShift => HookStage::PostProductionTrafficShift,
-            Self::ScaleUp | Self::BakeTime | Self::CleanUp => return None,
-        })
+    /// Whether hooks may run at it.
+    pub(super) fn takes_hooks(self) -> bool {
+        !matches!(self, Self::ScaleUp | Self::BakeTime | Self::CleanUp)
+    }
+
+    /// As ECS writes it.
+    pub(super) fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
     }
 }
 
@@ -200,10 +196,9 @@ impl ServiceRecord {
         }
         let current = &mut self.service_deployment;
         let hooks = current.configuration.hooks().iter().enumerate();
-        let due =
-            |hook: &LifecycleHook| stage.hooks().is_some_and(|stage| hook.lifecycle_stages.contains(&stage));
-        let hooks = hooks.filter(|(_, hook)| due(hook)).map(|(index, hook)| HookRun {
-            id: format!("{}-{}-{step}-{index}", current.id, stage_name(stage)),
+        let due = hooks.filter(|(_, hook)| hook.lifecycle_stages.contains(&stage));
+        let hooks = due.map(|(index, hook)| HookRun {
+            id: format!("{}-{}-{step}-{index}", current.id, stage.name().to_lowercase()),
             index,
             status: match hook.kind() {
                 HookTargetType::Pause => HookStatus::AwaitingAction,
@@ -295,12 +290,6 @@ impl Progress {
             | Stage::CleanUp => Step::Wait(None),
         }
     }
-}
-
-/// As ECS writes it, in lower case: part of a hook's id.
-fn stage_name(stage: LifecycleStage) -> String {
-    let name = serde_json::to_value(stage).ok();
-    name.and_then(|name| name.as_str().map(str::to_lowercase)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use crate::store::StoreFaults;
 
 /// By then every deployment is over: the longest wait of the throttle, hooks that are waited for, protection that ends.
 const OVER_WITHIN: Duration = Duration::from_secs(3600);
-/// By then a service that scales to zero sleeps, and what ended has been written.
-const AT_REST_WITHIN: Duration = Duration::from_secs(300);
+/// By then a service that scales to zero sleeps, also where a task of it was protected for some minutes; a standalone task that hung where its images were loaded
+/// has been given up after the ten minutes that it has for them; and what ended has been written.
+const AT_REST_WITHIN: Duration = Duration::from_secs(700);
 /// In it nothing is written.
 const REST: Duration = Duration::from_secs(600);
 /// One run of so many also waits until nobody remembers anything.
@@ -101,6 +102,11 @@ impl Run {
         tasks
     }
 
+    async fn events_of(&self, name: &str) -> Vec<String> {
+        let entries = self.world.store.range(&format!("session/event/default/{name}/")).await.unwrap();
+        entries.iter().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect()
+    }
+
     /// Exactly as many tasks as are wanted, all healthy and of the one deployment that there is.
     async fn is_whole(&self, record: &ServiceRecord) -> bool {
         let tasks = self.tasks_of(record.name.as_str()).await;
@@ -178,7 +184,13 @@ impl Run {
         // What tasks use goes on, and what ended is forgotten after its hour.
         let is_work = |key: &&String| !key.starts_with("usage/") && !key.contains("stopped-task/");
         let work: Vec<&String> = writes.iter().filter(is_work).collect();
-        self.require(work.is_empty(), || format!("at rest {} records were written: {work:#?}", work.len()));
+        if !work.is_empty() {
+            let mut services = Vec::new();
+            for name in NAMES {
+                services.push((self.record(name).await, self.events_of(name).await));
+            }
+            self.require(false, || format!("at rest there were written {work:#?} {services:#?}"));
+        }
     }
 
     async fn delete_everything(&mut self) {

@@ -335,10 +335,12 @@ impl Witness {
         let healthy: Vec<&SeenTask> =
             self.tasks.values().filter(|task| task.service() == Some(name) && task.is_healthy()).collect();
         let minimum = minimum(record);
-        let is_up = healthy.len() >= minimum;
+        // Those of a revision beside them serve nobody, and go at once when a newer one takes its place.
+        let serving = healthy.iter().filter(|task| task.slot() == Some(record.traffic.serving)).count();
+        let is_up = serving >= minimum;
         // The scheduler may still go by a record from before the minimum grew.
         let least = seen.records.iter().map(self::minimum).min().unwrap_or(0);
-        if seen.is_up && healthy.len() < least {
+        if seen.is_up && serving < least {
             let tasks: Vec<String> = self
                 .tasks
                 .values()
@@ -346,9 +348,7 @@ impl Witness {
                 .map(|task| format!("{:?} {:?} {:?}", task.slot(), task.status.last_status, task.record.stop))
                 .collect();
             self.wrong.push(format!(
-                "{name} has {} healthy tasks, at least {minimum}: {tasks:#?} {:#?}",
-                healthy.len(),
-                record
+                "{name} has {serving} healthy tasks that serve, at least {minimum}: {tasks:#?} {record:#?}"
             ));
         }
         seen.is_up |= is_up;

@@ -3,7 +3,7 @@ use crate::model::deployment::DeploymentStrategy;
 
 const SCALED_UP: bool = true;
 
-fn hook(stage: HookStage, action: HookAction) -> LifecycleHook {
+fn hook(stage: LifecycleStage, action: HookAction) -> LifecycleHook {
     let timeout = crate::model::deployment::HookTimeoutConfiguration {
         timeout_in_minutes: Some(1),
         action: Some(action),
@@ -91,7 +91,7 @@ fn a_hook_is_waited_for_until_its_time_is_over_and_then_does_what_it_says() {
         |status| HookRun { id: "a".to_owned(), index: 0, status, started_at: at(0), expires_at: at(60) };
     for (action, late) in [(HookAction::Continue, Step::PassHook(0)), (HookAction::Rollback, Step::GoBack(0))]
     {
-        let hooks = [hook(HookStage::PostScaleUp, action)];
+        let hooks = [hook(LifecycleStage::PostScaleUp, action)];
         let next = |status, second| {
             let stage = LifecycleStage::PostScaleUp;
             let progress = Progress { stage, since: at(0), step: 0, hooks: vec![run(status)] };
