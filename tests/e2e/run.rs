@@ -43,10 +43,10 @@ fn a_guest_reaches_what_egress_grants_and_nothing_else() {
         heard
     });
     let connect = ["--", "tcp-connect", &address, "hi"];
+    let image = guest("netprobe");
     let run = |options: &[&str]| {
-        let arguments = ["run", &guest("netprobe")].into_iter().map(str::to_owned);
-        let options = options.iter().chain(&connect).map(|option| (*option).to_owned());
-        coracle(arguments.chain(options)).output().assert_success().stdout
+        let arguments = [&["run", &image][..], options, &connect].concat();
+        coracle(arguments).output().assert_success().stdout
     };
     for options in [&[][..], &["--network", "none"], &["--egress", "127.0.0.1:1"], &["--egress", "*"]] {
         let told = run(options);
