@@ -43,7 +43,7 @@ use witness::Witness;
 /// Steps of one run.
 const STEPS: usize = 40;
 /// Runs, unless `CORACLE_RUNS` says otherwise.
-const RUNS: u64 = 2000;
+const RUNS: u64 = 1000;
 const NAMES: [&str; 3] = ["red", "green", "blue"];
 /// ECS: "A maximum of 100 of the latest events are displayed."
 const MOST_EVENTS: usize = 100;
