@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{self, Duration, Instant, Sleep};
 
 use super::activity::{Activity, Exchange};
-use super::{MAX_BUFFERED, header_limits};
 use super::rewound::Rewound;
+use super::{MAX_BUFFERED, header_limits};
 use crate::BoxError;
 use crate::drain::{Phase, Watch};
 use crate::proxy::{self, AnswerBody, Answering, Client};

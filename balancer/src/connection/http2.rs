@@ -13,10 +13,10 @@ use hyper_util::rt::TokioTimer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{MAX_BUFFERED, header_limits};
 use super::outbox::{Buffered, Outbox};
 use super::rewound::Rewound;
 use super::streams::Streams;
+use super::{MAX_BUFFERED, header_limits};
 use crate::BoxError;
 use crate::drain::{Phase, Watch};
 use crate::proxy::{self, AnswerBody, Answering, Client};
