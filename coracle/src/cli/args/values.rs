@@ -32,9 +32,16 @@ impl FromStr for Endpoint {
         let uri: http::Uri = text.parse().map_err(|_| wanted())?;
         match (uri.scheme_str(), uri.authority(), uri.path()) {
             (Some("https"), ..) => Err("https is not supported yet; use http://HOST:PORT".into()),
-            (Some("http"), Some(authority), "" | "/") if !authority.as_str().contains('@') => {
-                let port = if authority.port_u16().is_some() { "" } else { ":80" };
-                Ok(Self { authority: format!("{authority}{port}") })
+            (Some("http"), Some(authority), "" | "/") if !authority.host().is_empty() => {
+                // What is left may be user information, a port that there is not, or nothing at all behind its colon.
+                let port = match authority.as_str().strip_prefix(authority.host()) {
+                    Some("") => Some(80),
+                    rest => rest
+                        .and_then(|rest| rest.strip_prefix(':')?.parse().ok())
+                        .filter(|port| *port > 0_u16),
+                };
+                let port = port.ok_or_else(wanted)?;
+                Ok(Self { authority: format!("{}:{port}", authority.host()) })
             }
             _ => Err(wanted()),
         }
