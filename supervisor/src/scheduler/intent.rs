@@ -5,7 +5,7 @@
 
 use tokio::time::Instant;
 
-use super::plan::{Member, Plan, Wanted, plan};
+use super::plan::{Member, MemberState, Plan, Wanted, plan};
 use crate::model::deployment::{DeploymentLimits, GivenUp, LifecycleStage, RolloutState, Slot};
 use crate::model::names::TaskId;
 use crate::model::service::{ServiceRecord, ServiceStatus};
@@ -75,8 +75,23 @@ pub(super) fn in_place(
     throttled: impl Fn(&str) -> Option<Instant>,
 ) -> Intent {
     let primary = record.primary();
-    let members: Vec<Member> = seen.iter().map(|(member, _, _)| member.clone()).collect();
-    let plan = plan(Wanted { desired, ..wanted(record) }, &members, throttled(&primary.id));
+    // Left by a deployment that went on beside those that serve, and was replaced: they take room, and stand in for nobody.
+    let is_left_over = |member: &Member, slot: Slot| !member.current && slot != record.traffic.serving;
+    let members: Vec<Member> = seen
+        .iter()
+        .map(|(member, slot, _)| match member.state {
+            MemberState::Healthy if is_left_over(member, *slot) => {
+                Member { state: MemberState::Pending, ..member.clone() }
+            }
+            _ => member.clone(),
+        })
+        .collect();
+    let mut plan = plan(Wanted { desired, ..wanted(record) }, &members, throttled(&primary.id));
+    for (member, slot, _) in seen {
+        if is_left_over(member, *slot) && member.may_be_stopped() && !plan.retire.contains(&member.id) {
+            plan.retire.push(member.id.clone());
+        }
+    }
     let mut intent = Intent { steady: plan.steady, gone: plan.gone, ..Intent::default() };
     intent.add(&primary.id, plan);
     intent
