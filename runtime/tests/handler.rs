@@ -55,15 +55,16 @@ async fn fuel_is_counted_for_each_request_where_it_is_asked_for() {
 async fn a_small_answer_is_whole_before_its_head_is_sent() {
     let host = Host::new();
     let container = host.start("hello", spec()).await;
-    // A guest that took more than a moment of CPU, as on a busy machine it may, is moved to another thread, and not waited for.
+    // A guest that took more than a moment of CPU, as in a cold cache it may, is moved to another thread, and not waited for.
+    let mut whole = 0;
     for _ in 0..50 {
         let response = ask(&container, "/").await.unwrap();
         if response.body().size_hint().exact() == Some("hello from t1\n".len() as u64) {
             assert!(!response.body().is_end_stream());
-            return;
+            whole += 1;
         }
     }
-    panic!("not one of fifty answers was whole");
+    assert!(whole > 40, "{whole} of 50 answers were whole");
 }
 
 #[tokio::test]
