@@ -64,12 +64,13 @@ fn poll_response(call: &mut Call, context: &mut Context<'_>) -> Poll<Result<Resp
     if let Poll::Ready(Err(error)) = ended {
         return Poll::Ready(Err(error));
     }
+    if ended.is_ready() {
+        let no_answer = || CallError::NoAnswer("it returned without one".to_owned());
+        return Poll::Ready(call.take_answer().ok_or_else(no_answer));
+    }
     match call.poll_answer(context) {
         Poll::Ready(Some(response)) => Poll::Ready(Ok(response)),
-        // Without an answer the guest's end says why: if it has not ended yet (on another thread), it is about to.
-        Poll::Ready(None) | Poll::Pending if ended.is_ready() => {
-            Poll::Ready(Err(CallError::NoAnswer("it returned without one".to_owned())))
-        }
+        // Without an answer the guest's end says why: it is about to come from another thread.
         Poll::Ready(None) | Poll::Pending => call.poll_interrupts(context).map(Err),
     }
 }

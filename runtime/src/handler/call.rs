@@ -92,6 +92,12 @@ impl Call {
         Poll::Ready(answer.ok())
     }
 
+    /// The answer of a guest that has ended, if it gave one. Not by polling: tokio has a receiver wait that is polled too often in one turn of
+    /// its task, as where many requests of one connection are answered at once.
+    pub(crate) fn take_answer(&mut self) -> Option<Response<WasiBody>> {
+        self.response.take()?.try_recv().ok()
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.guest, Guest::Done)
     }
