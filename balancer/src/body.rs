@@ -11,7 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 
 use crate::pace::Upload;
-use crate::tcp_target::UpstreamBody;
+use crate::tcp_target::{LeanBody, UpstreamBody};
 use crate::{BoxError, trailers};
 
 /// Body of a request on its way to a target, and of a response on its way back.
@@ -27,6 +27,7 @@ enum Kind {
     Incoming(Incoming),
     Upload(Upload),
     Upstream(UpstreamBody),
+    Lean(LeanBody),
     Boxed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -66,6 +67,10 @@ impl Body {
 
     pub(crate) const fn upstream(body: UpstreamBody) -> Self {
         Self(Kind::Upstream(body))
+    }
+
+    pub(crate) const fn lean(body: LeanBody) -> Self {
+        Self(Kind::Lean(body))
     }
 }
 
@@ -119,6 +124,7 @@ impl http_body::Body for Body {
             }
             Kind::Upload(upload) => Pin::new(upload).poll_frame(cx),
             Kind::Upstream(upstream) => Pin::new(upstream).poll_frame(cx),
+            Kind::Lean(lean) => Pin::new(lean).poll_frame(cx),
             Kind::Boxed(boxed) => Pin::new(boxed).poll_frame(cx),
         };
         frame.map_ok(trailers::cleaned)
@@ -131,6 +137,7 @@ impl http_body::Body for Body {
             Kind::Incoming(incoming) => incoming.is_end_stream(),
             Kind::Upload(upload) => upload.is_end_stream(),
             Kind::Upstream(upstream) => upstream.is_end_stream(),
+            Kind::Lean(lean) => lean.is_end_stream(),
             Kind::Boxed(boxed) => boxed.is_end_stream(),
         }
     }
@@ -142,6 +149,7 @@ impl http_body::Body for Body {
             Kind::Incoming(incoming) => incoming.size_hint(),
             Kind::Upload(upload) => upload.size_hint(),
             Kind::Upstream(upstream) => upstream.size_hint(),
+            Kind::Lean(lean) => lean.size_hint(),
             Kind::Boxed(boxed) => boxed.size_hint(),
         }
     }
@@ -155,6 +163,7 @@ impl fmt::Debug for Body {
             Kind::Incoming(_) => "incoming",
             Kind::Upload(_) => "upload",
             Kind::Upstream(_) => "upstream",
+            Kind::Lean(_) => "lean",
             Kind::Boxed(_) => "boxed",
         };
         f.debug_tuple("Body").field(&kind).finish()

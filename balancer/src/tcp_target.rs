@@ -1,9 +1,12 @@
 //! An HTTP server over TCP as a target.
 
 mod body;
+mod full;
 mod http2;
+mod lean;
 mod patience;
 mod pool;
+mod stream;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -15,19 +18,22 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use crate::stripe::Striped;
-use crate::{Body, ConfigError, Target, TargetError};
+use crate::{Body, BoxError, ConfigError, Target, TargetError};
 pub(crate) use body::UpstreamBody;
-use body::{Chunked, Held, LimitedBody, Progress, WatchedBody};
+use body::{Chunked, LimitedBody, Progress, WatchedBody};
+use full::Full;
 use http2::Multiplexed;
+use lean::Lean;
+pub(crate) use lean::LeanBody;
 use patience::Patience;
-use pool::{Connection, Pool, Taken};
+use pool::{Connection, Pool};
 
 /// ELBv2's `ProtocolVersion` of a target group: what its targets speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +108,7 @@ pub struct TcpTarget {
 
 #[derive(Debug)]
 enum Pools {
-    Http1(Striped<Arc<Pool>>),
+    Http1 { lean: Striped<Arc<Pool<Lean>>>, full: Striped<Arc<Pool<Full>>> },
     Http2(Striped<Arc<Multiplexed>>),
 }
 
@@ -110,7 +116,10 @@ impl TcpTarget {
     /// A target at `address`. Opens no connection yet.
     pub fn new(address: SocketAddr, config: TcpTargetConfig) -> Self {
         let pools = match config.protocol {
-            ProtocolVersion::Http1 => Pools::Http1(Striped::new(|| Arc::new(Pool::new(address, config)))),
+            ProtocolVersion::Http1 => Pools::Http1 {
+                lean: Striped::new(|| Arc::new(Pool::new(address, config))),
+                full: Striped::new(|| Arc::new(Pool::new(address, config))),
+            },
             ProtocolVersion::Http2 | ProtocolVersion::Grpc => {
                 Pools::Http2(Striped::new(|| Arc::new(Multiplexed::new(address, config))))
             }
@@ -124,7 +133,13 @@ impl Target for TcpTarget {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
         // The pool of this thread: a connection is driven by the runtime it was opened in.
         let answer = match &self.pools {
-            Pools::Http1(pools) => exchange(Arc::clone(pools.here()), request).boxed(),
+            Pools::Http1 { lean, .. } if lean::takes(&request) => {
+                exchange(Arc::clone(lean.here()), prepared(request), None).boxed()
+            }
+            Pools::Http1 { full, .. } => {
+                let (request, progress) = watched(prepared(request));
+                exchange(Arc::clone(full.here()), request, progress).boxed()
+            }
             Pools::Http2(pools) => {
                 let (request, progress) = watched(request);
                 http2::exchange(Arc::clone(pools.here()), request, progress).boxed()
@@ -137,7 +152,7 @@ impl Target for TcpTarget {
     }
 
     fn upgrades(&self) -> bool {
-        matches!(self.pools, Pools::Http1(_))
+        matches!(self.pools, Pools::Http1 { .. })
     }
 
     fn protocol_version(&self) -> ProtocolVersion {
@@ -149,7 +164,8 @@ impl Target for TcpTarget {
     }
 }
 
-async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Response<Body>, TargetError> {
+/// As HTTP/1.1 has it.
+fn prepared(mut request: Request<Body>) -> Request<Body> {
     *request.version_mut() = Version::HTTP_11;
     if request.headers().contains_key(header::TE) {
         // RFC 9110, 10.1.4: "A sender of TE MUST also send a "TE" connection option".
@@ -167,10 +183,17 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
         // Said, because hyper takes a GET or a HEAD that does not say it for one without a body.
         request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let (request, progress) = watched(request);
+    request
+}
+
+async fn exchange<C: Connection>(
+    pool: Arc<Pool<C>>,
+    request: Request<Body>,
+    progress: Option<Progress>,
+) -> Result<Response<Body>, TargetError> {
     let request = match pool.take() {
         None => request,
-        Some(connection) => match send(&pool, connection, request, progress.as_ref()).await {
+        Some(connection) => match connection.send(&pool, request, progress.as_ref()).await {
             // A pooled connection may close at any moment. As long as nothing of the request was written the target
             // cannot have acted on it, whatever its method: once more, over a fresh connection.
             Err(SendError::Unsent(request, _)) => *request,
@@ -186,10 +209,8 @@ async fn exchange(pool: Arc<Pool>, mut request: Request<Body>) -> Result<Respons
             return Err(TargetError::Unreached { request: Some(request), source });
         }
     };
-    send(&pool, connection, request, progress.as_ref()).await.map_err(|error| match error {
-        SendError::Unsent(request, source) => {
-            TargetError::Unreached { request: Some(*request), source: source.into() }
-        }
+    connection.send(&pool, request, progress.as_ref()).await.map_err(|error| match error {
+        SendError::Unsent(request, source) => TargetError::Unreached { request: Some(*request), source },
         SendError::Target(error) => *error,
     })
 }
@@ -221,25 +242,8 @@ fn watched(request: Request<Body>) -> (Request<Body>, Option<Progress>) {
 
 enum SendError {
     /// Nothing of the request was written.
-    Unsent(Box<Request<Body>>, hyper::Error),
+    Unsent(Box<Request<Body>>, BoxError),
     Target(Box<TargetError>),
-}
-
-async fn send(
-    pool: &Arc<Pool>,
-    mut connection: Connection,
-    request: Request<Body>,
-    progress: Option<&Progress>,
-) -> Result<Response<Body>, SendError> {
-    let Connection { sender, patience } = &mut connection;
-    let response = answered(sender.try_send_request(request), patience, progress).await?;
-    // The connection is not HTTP's any more: it goes to whoever asks for it, never back to the pool.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(response.map(|_empty| Body::empty()));
-    }
-    let idle_timeout = pool.config.idle_timeout;
-    let taken = Held::Pooled(Taken::new(connection, Arc::clone(pool)));
-    Ok(response.map(|body| Body::upstream(UpstreamBody::new(body, taken, idle_timeout))))
 }
 
 /// Waits for an answer as long as something moves.
@@ -266,7 +270,7 @@ async fn answered(
         return Err(SendError::Target(Box::new(TargetError::Timeout)));
     };
     response.map_err(|mut error| match error.take_message() {
-        Some(request) => SendError::Unsent(Box::new(request), error.into_error()),
+        Some(request) => SendError::Unsent(Box::new(request), error.into_error().into()),
         None => {
             let cause = progress.and_then(Progress::failure).unwrap_or_else(|| error.into_error().into());
             SendError::Target(Box::new(TargetError::Failed(cause)))

@@ -11,8 +11,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::full::Taken;
 use super::http2::Stream;
-use super::pool::Taken;
 use crate::{Body, BoxError};
 
 /// What an answer holds of its connection until its last byte.
@@ -35,7 +35,7 @@ pub(crate) struct UpstreamBody {
 
 #[derive(Debug, thiserror::Error)]
 #[error("the target sent nothing for {0:?} in the middle of its answer")]
-struct Stalled(Duration);
+pub(super) struct Stalled(pub(super) Duration);
 
 impl UpstreamBody {
     pub(super) fn new(incoming: Incoming, connection: Held, idle_timeout: Duration) -> Self {

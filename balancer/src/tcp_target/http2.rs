@@ -191,7 +191,7 @@ pub(super) async fn exchange(
                 request = *unsent;
                 if last {
                     to_http1(&mut request);
-                    return Err(TargetError::Unreached { request: Some(request), source: source.into() });
+                    return Err(TargetError::Unreached { request: Some(request), source });
                 }
             }
         }

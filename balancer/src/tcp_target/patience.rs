@@ -20,6 +20,10 @@ impl Patience {
         Self { timer: Box::pin(time::sleep(timeout)), timeout, begun: Instant::now() }
     }
 
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Something moves at this moment.
     pub(super) fn begin(&mut self, now: Instant) {
         self.begun = now;

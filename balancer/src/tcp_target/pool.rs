@@ -3,17 +3,35 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use http::{Request, Response};
 use tokio::time::{self, Instant};
 
-use super::TcpTargetConfig;
-use super::patience::Patience;
-use crate::coalesce::Coalesced;
-use crate::connection::MAX_BUFFERED;
-use crate::{Body, BoxError, tls};
+use super::body::Progress;
+use super::stream::Stream;
+use super::{SendError, TcpTargetConfig};
+use crate::{Body, BoxError};
+
+/// A connection for one request after the other.
+pub(super) trait Connection: Send + Sized + 'static {
+    fn over(stream: Stream, config: &TcpTargetConfig) -> impl Future<Output = Result<Self, BoxError>> + Send;
+
+    /// Whether the last answer has left it fit for another request.
+    fn is_idle(&self) -> bool;
+
+    /// Whether it is still open after it lay idle, as far as is known without waiting.
+    fn is_open(&mut self) -> bool;
+
+    /// What is waited for from now on is of another request.
+    fn begin(&mut self, now: Instant);
+
+    /// Sends a request and waits for its answer. The answer's body gives the connection back.
+    fn send(
+        self,
+        pool: &Arc<Pool<Self>>,
+        request: Request<Body>,
+        progress: Option<&Progress>,
+    ) -> impl Future<Output = Result<Response<Body>, SendError>> + Send;
+}
 
 /// The connections without a request, the last used at the end: it is the least likely to have been closed, and the
 /// others get old enough to be dropped.
@@ -21,24 +39,17 @@ use crate::{Body, BoxError, tls};
 /// The mutex is there for the threads outside the data plane, which share a stripe; on a data-plane thread it is never
 /// contended, and nobody ever waits for it (`try_lock`): whoever finds it taken does without the pool.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct Pool<C> {
     address: SocketAddr,
     pub(super) config: TcpTargetConfig,
-    idle: Mutex<Idle>,
+    idle: Mutex<Idle<C>>,
 }
 
-#[derive(Debug, Default)]
-struct Idle {
-    connections: Vec<(Connection, Instant)>,
+#[derive(Debug)]
+struct Idle<C> {
+    connections: Vec<(C, Instant)>,
     /// A task is there that drops connections when they get too old.
     swept: bool,
-}
-
-/// A connection to a target, without its socket, which a task of its own drives.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
-    pub(super) patience: Patience,
 }
 
 pub(super) enum ConnectError {
@@ -46,13 +57,13 @@ pub(super) enum ConnectError {
     Refused(BoxError),
 }
 
-impl Pool {
+impl<C: Connection> Pool<C> {
     pub(super) fn new(address: SocketAddr, config: TcpTargetConfig) -> Self {
-        Self { address, config, idle: Mutex::default() }
+        Self { address, config, idle: Mutex::new(Idle { connections: Vec::new(), swept: false }) }
     }
 
     /// A connection that was open when last looked at.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<C> {
         let mut idle = self.idle.try_lock().ok()?;
         let now = Instant::now();
         while let Some((mut connection, since)) = idle.connections.pop() {
@@ -61,34 +72,25 @@ impl Pool {
                 idle.connections.clear();
                 return None;
             }
-            if connection.sender.is_ready() {
-                connection.patience.begin(now);
+            if connection.is_open() {
+                connection.begin(now);
                 return Some(connection);
             }
         }
         None
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
-        let refused = |error: BoxError| ConnectError::Refused(error);
-        let opened = time::timeout(self.config.connect_timeout, self.open());
-        let sender = opened.await.map_err(|_elapsed| ConnectError::Timeout)?.map_err(refused)?;
-        Ok(Connection { sender, patience: Patience::new(self.config.idle_timeout) })
+    pub(super) async fn connect(&self) -> Result<C, ConnectError> {
+        let opened = time::timeout(self.config.connect_timeout, self.open()).await;
+        opened.map_err(|_elapsed| ConnectError::Timeout)?.map_err(ConnectError::Refused)
     }
 
-    async fn open(&self) -> Result<SendRequest<Body>, BoxError> {
-        let stream = TcpStream::connect(self.address).await?;
-        // A request goes out in one write already; Nagle would only delay the chunks of an upload.
-        stream.set_nodelay(true)?;
-        if self.config.tls {
-            handshake(tls::to_target(stream, false).await?).await
-        } else {
-            handshake(stream).await
-        }
+    async fn open(&self) -> Result<C, BoxError> {
+        C::over(Stream::open(self.address, self.config.tls).await?, &self.config).await
     }
 
-    fn put(self: &Arc<Self>, connection: Connection) {
-        if !connection.sender.is_ready() {
+    pub(super) fn put(self: &Arc<Self>, connection: C) {
+        if !connection.is_idle() {
             return;
         }
         let Ok(mut idle) = self.idle.try_lock() else { return };
@@ -106,52 +108,19 @@ impl Pool {
         let Ok(mut idle) = self.idle.try_lock() else { return true };
         let keep_alive = self.config.keep_alive;
         idle.connections
-            .retain(|(connection, since)| !connection.sender.is_closed() && since.elapsed() < keep_alive);
+            .retain_mut(|(connection, since)| since.elapsed() < keep_alive && connection.is_open());
         idle.swept = !idle.connections.is_empty();
         idle.swept
     }
 }
 
-async fn handshake<I>(stream: I) -> Result<SendRequest<Body>, BoxError>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_BUFFERED);
-    let (sender, connection) = builder.handshake(Coalesced::new(TokioIo::new(stream))).await?;
-    // Ends when `sender` and the body of its answer are dropped, or the target closes.
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "connection to target ended");
-        }
-    });
-    Ok(sender)
-}
-
 /// Closes connections nobody asks for again, so that a target without traffic holds no sockets.
-async fn sweep(pool: Weak<Pool>, config: TcpTargetConfig) {
+async fn sweep<C: Connection>(pool: Weak<Pool<C>>, config: TcpTargetConfig) {
     loop {
         time::sleep(config.keep_alive).await;
         match pool.upgrade() {
             Some(pool) if pool.drop_old() => {}
             _ => return,
         }
-    }
-}
-
-/// A connection in use. Given back when its answer has been read to the end, closed when it is dropped before.
-#[derive(Debug)]
-pub(super) struct Taken {
-    connection: Connection,
-    pool: Arc<Pool>,
-}
-
-impl Taken {
-    pub(super) fn new(connection: Connection, pool: Arc<Pool>) -> Self {
-        Self { connection, pool }
-    }
-
-    pub(super) fn give_back(self) {
-        self.pool.put(self.connection);
     }
 }

@@ -29,6 +29,11 @@ fn row(name: &'static str, answer: impl Into<Vec<u8>>, then: Then) -> Row {
     Row(name, "GET", answer.into(), then)
 }
 
+/// The balancer reads answers in two ways: this way those to requests that have nothing but a head,
+const PLAIN: &str = "";
+/// and this way those to all others, such as one that would speak another protocol.
+const WISHING: &str = "connection: upgrade\r\nupgrade: other\r\n";
+
 /// Sends a request and an honest one behind it. The target answers the first with the row's bytes. If `end`, it ends its side
 /// behind them, and the honest request goes to another target, because over the same it could meet a connection that is
 /// about to end; else that request is answered as it should unless it comes over the connection that the row has spoilt.
@@ -40,19 +45,21 @@ async fn check(end: bool, rows: Vec<Row>) {
             Passed(bytes) => Some(format!("{bytes}{NEXT_ANSWER}")),
             Last(bytes) => Some(bytes.to_owned()),
         };
-        let seen = seen_by_client(method, answer, end).await;
-        let held = match &expected {
-            Some(expected) => seen == *expected,
-            None => seen.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && seen.ends_with(NEXT_ANSWER),
-        };
-        if !held {
-            wrong.push(format!("{name}\n    saw {seen:?}\n wanted {expected:?}"));
+        for fields in [PLAIN, WISHING] {
+            let seen = seen_by_client(method, fields, answer.clone(), end).await;
+            let held = match &expected {
+                Some(expected) => seen == *expected,
+                None => seen.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && seen.ends_with(NEXT_ANSWER),
+            };
+            if !held {
+                wrong.push(format!("{name} ({fields:?})\n    saw {seen:?}\n wanted {expected:?}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{} rows came out otherwise:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-async fn seen_by_client(method: &str, answer: Vec<u8>, end: bool) -> String {
+async fn seen_by_client(method: &str, fields: &str, answer: Vec<u8>, end: bool) -> String {
     let address = upstream(move |mut stream, head| {
         let answer = answer.clone();
         async move {
@@ -80,7 +87,8 @@ async fn seen_by_client(method: &str, answer: Vec<u8>, end: bool) -> String {
         front.listener.set_routes(Routes::new(vec![rule], group([("only", tcp(address))])).unwrap());
     }
     let mut client = front.connect().await;
-    client.write_all(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n{NEXT}").as_bytes()).await.unwrap();
+    let request = format!("{method} / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+    client.write_all(format!("{request}{NEXT}").as_bytes()).await.unwrap();
     let mut received = Vec::new();
     within(client.read_to_end(&mut received)).await.ok();
     let text = String::from_utf8_lossy(&received).into_owned();
