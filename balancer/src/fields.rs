@@ -1,7 +1,7 @@
 //! Which of the header fields a proxy has to do something about are there: one pass over the names instead of a lookup
 //! for each, because most messages have none of them.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName};
 
 /// A set of header fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +35,17 @@ impl Fields {
     }
 
     fn of_name(name: &HeaderName) -> Self {
-        match *name {
-            header::CONNECTION => Self::CONNECTION,
-            header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
-            header::TE => Self::TE,
-            header::UPGRADE => Self::UPGRADE,
-            header::EXPECT => Self::EXPECT,
-            _ => match name.as_str() {
-                "keep-alive" => Self::KEEP_ALIVE,
-                "proxy-connection" => Self::PROXY_CONNECTION,
-                "x-forwarded-for" => Self::X_FORWARDED_FOR,
-                other if other.as_bytes().contains(&b'_') => Self::UNDERSCORED,
-                _ => Self::NONE,
-            },
+        match name.as_str() {
+            "connection" => Self::CONNECTION,
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
+            "te" => Self::TE,
+            "upgrade" => Self::UPGRADE,
+            "keep-alive" => Self::KEEP_ALIVE,
+            "proxy-connection" => Self::PROXY_CONNECTION,
+            "expect" => Self::EXPECT,
+            "x-forwarded-for" => Self::X_FORWARDED_FOR,
+            other if other.as_bytes().contains(&b'_') => Self::UNDERSCORED,
+            _ => Self::NONE,
         }
     }
 
@@ -65,9 +63,7 @@ mod tests {
     fn finds_what_is_there_and_nothing_else() {
         let fields = |names: &[&str]| {
             let name = |name: &&str| HeaderName::from_bytes(name.as_bytes()).unwrap();
-            Fields::of(
-                &names.iter().map(|text| (name(text), header::HeaderValue::from_static("x"))).collect(),
-            )
+            Fields::of(&names.iter().map(|text| (name(text), http::HeaderValue::from_static("x"))).collect())
         };
         assert_eq!(fields(&["host", "user-agent", "x-forwarded-proto", "trailer"]), Fields::NONE);
         assert_eq!(fields(&["Host", "TE"]), Fields::TE);

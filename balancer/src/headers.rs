@@ -87,7 +87,7 @@ pub(crate) fn prepare_request<B>(request: &mut Request<B>, fields: Fields, forwa
     let headers = request.headers_mut();
     if fields.any(Fields::HOP_BY_HOP) {
         let trailers = fields.any(Fields::TE) && accepts_trailers(headers);
-        remove_hop_by_hop(headers);
+        remove_hop_by_hop(headers, fields);
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
@@ -130,7 +130,7 @@ fn append(headers: &mut HeaderMap, name: HeaderName, there: bool, value: &Header
 /// Turns a target's answer into one for the client.
 pub(crate) fn prepare_response<B>(response: &mut Response<B>, fields: Fields) {
     if fields.any(Fields::HOP_BY_HOP) {
-        remove_hop_by_hop(response.headers_mut());
+        remove_hop_by_hop(response.headers_mut(), fields);
     }
     // The version is each hop's own; hyper lowers it for an HTTP/1.0 client.
     *response.version_mut() = Version::HTTP_11;
@@ -184,22 +184,34 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// RFC 9110, 7.6.1: the fields that `Connection` names, and those that are for one hop by definition.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if let Entry::Occupied(entry) = headers.entry(header::CONNECTION) {
-        let (_, values) = entry.remove_entry_mult();
-        let options: Vec<_> = values
-            .flat_map(|value| {
-                let options = value.as_bytes().split(|byte| *byte == b',');
-                options
-                    .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        for name in options {
+fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
+    if fields.any(Fields::CONNECTION) {
+        for name in named_by_connection(headers) {
             headers.remove(name);
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
-        headers.remove(name);
+    for (field, name) in &HOP_BY_HOP {
+        if fields.any(*field) {
+            headers.remove(name);
+        }
     }
+}
+
+const HOP_BY_HOP: [(Fields, HeaderName); 6] = [
+    (Fields::CONNECTION, header::CONNECTION),
+    (Fields::KEEP_ALIVE, KEEP_ALIVE),
+    (Fields::PROXY_CONNECTION, PROXY_CONNECTION),
+    (Fields::TE, header::TE),
+    (Fields::TRANSFER_ENCODING, header::TRANSFER_ENCODING),
+    (Fields::UPGRADE, header::UPGRADE),
+];
+
+/// Most say only whether the connection is kept, which names no field.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let options = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let names = options.filter(|option| {
+        !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
+    });
+    names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
