@@ -1,4 +1,4 @@
-"""Builds of coracle side by side: size, memory of an idle daemon, a tight loop, requests. Run by edge.sh."""
+"""Builds of coracle side by side: size, memory of a daemon, a tight loop, requests. Run by edge.sh."""
 
 import argparse
 import pathlib
@@ -10,8 +10,11 @@ import harness
 from harness import caveat, guest, median, record, resident
 from load import Load
 
-# Until an idle daemon has settled: its memory is read after that.
+# Until a daemon has settled: its memory is read after that.
 SETTLED_SECONDS = 3
+# What it has done by then: so many requests to so many tasks of hello, in turn.
+REQUESTS = 100
+TASKS = [0, 1, 10]
 REQUEST_SECONDS = 3
 # Of the tight loop; its first numbers are printed as it goes.
 ITERATIONS = 200_000_000
@@ -29,7 +32,7 @@ def main():
     caveat()
     rows = {name: {"mib": pathlib.Path(binary).stat().st_size / 2**20} for name, binary in binaries.items()}
     for name, binary in binaries.items():
-        rows[name]["idle_mib"] = idle_daemon(binary) / 2**20
+        rows[name]["resident_mib"] = [memory(binary, tasks) / 2**20 for tasks in TASKS]
         loop(binary, 1)
     loops, requests = ({name: [] for name in binaries} for _ in range(2))
     for _ in range(options.rounds):
@@ -37,31 +40,43 @@ def main():
             loops[name].append(loop(binary, options.iterations))
             requests[name].append(hello(binary))
     first = next(iter(binaries))
-    print(f"\n{'build':16} {'MiB':>6} {'idle daemon MiB':>16} {'loop, time':>11} {'hello, requests':>16}")
+    resident_of = " / ".join(str(tasks) for tasks in TASKS)
+    print(f"\nMiB resident: a daemon with {resident_of} tasks of hello after {REQUESTS} requests")
+    print(f"{'build':16} {'MiB':>6} {'MiB resident':>20} {'loop, time':>11} {'hello, requests':>16}")
     for name, row in rows.items():
         row["loop"] = median([mine / other for mine, other in zip(loops[name], loops[first])])
         row["hello"] = median([mine / other for mine, other in zip(requests[name], requests[first])])
-        print(f"{name:16} {row['mib']:>6.1f} {row['idle_mib']:>16.1f} {row['loop']:>9.2f} x {row['hello']:>14.2f} x")
+        held = " / ".join(f"{mib:.1f}" for mib in row["resident_mib"])
+        print(f"{name:16} {row['mib']:>6.1f} {held:>20} {row['loop']:>9.2f} x {row['hello']:>14.2f} x")
         record("edge", build=name, beside=first, rounds=options.rounds, **row)
 
 
-def idle_daemon(binary):
-    """Bytes that a daemon holds with one task of hello that has answered once and waits."""
+def memory(binary, tasks):
+    """Bytes that a daemon holds with so many tasks of hello that were asked in turn and wait."""
     daemon.CORACLE = binary
-    with daemon.Daemon() as idle:
+    with daemon.Daemon() as host:
         container = {"name": "hello", "image": guest("hello"), "memory": 16, "portMappings": [{"containerPort": 80}]}
-        idle.call("RegisterTaskDefinition", family="hello", containerDefinitions=[container])
-        idle.call("CreateCluster")
-        arn = idle.call("RunTask", taskDefinition="hello")["tasks"][0]["taskArn"]
-        deadline = time.monotonic() + harness.START_DEADLINE
-        while time.monotonic() < deadline:
-            task = idle.call("DescribeTasks", tasks=[arn])["tasks"][0]
-            bindings = task["containers"][0].get("networkBindings")
-            if bindings and harness.status(bindings[0]["hostPort"]) == 200:
-                time.sleep(SETTLED_SECONDS)
-                return resident(idle.process.pid)
-            time.sleep(0.05)
-        raise SystemExit(f"no answer of the task: {task}")
+        host.call("RegisterTaskDefinition", family="hello", containerDefinitions=[container])
+        host.call("CreateCluster")
+        started = host.call("RunTask", taskDefinition="hello", count=tasks)["tasks"] if tasks else []
+        ports = [port(host, task["taskArn"]) for task in started]
+        for number in range(REQUESTS if tasks else 0):
+            if harness.status(ports[number % tasks]) != 200:
+                raise SystemExit(f"request {number} failed")
+        time.sleep(SETTLED_SECONDS)
+        return resident(host.process.pid)
+
+
+def port(host, arn):
+    """The port of the host at which a task is asked, once it answers there."""
+    deadline = time.monotonic() + harness.START_DEADLINE
+    while time.monotonic() < deadline:
+        task = host.call("DescribeTasks", tasks=[arn])["tasks"][0]
+        bindings = task["containers"][0].get("networkBindings")
+        if bindings and harness.status(bindings[0]["hostPort"]) == 200:
+            return bindings[0]["hostPort"]
+        time.sleep(0.05)
+    raise SystemExit(f"no answer of the task: {task}")
 
 
 def loop(binary, iterations):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds of coracle side by side: their size, the memory of an idle daemon, a tight loop and requests, as ratios to the first.
+# Builds of coracle side by side: their size, the memory of a daemon with no, one and ten tasks, a tight loop and requests, as ratios to the first.
 # usage: bench/edge.sh [--rounds 5] NAME=BINARY NAME=BINARY..., as in
 #   bench/edge.sh release=target/release/coracle small=target/small/coracle
 CORACLE=${CORACLE:-named by the arguments}

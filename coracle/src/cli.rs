@@ -30,6 +30,8 @@ mod version;
 use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 use args::{Arguments, Command};
 use error::Failure;
@@ -72,11 +74,19 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
 }
 
 /// Messages of a long-running command go to standard error; `CORACLE_LOG` says which, e.g. `info` or
-/// `coracle_balancer=debug`.
-fn log_to_stderr() {
-    let filter = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "warn".to_owned());
+/// `coracle_balancer=debug`. Warnings and errors of whatever it does not name.
+fn log_to_stderr() -> Result<(), Failure> {
+    let wanted = std::env::var("CORACLE_LOG").unwrap_or_else(|_| "warn".to_owned());
+    // Levels by target and no more: filters by fields would bring an engine of regular expressions into the binary.
+    let mut filter: Targets =
+        wanted.parse().map_err(|error| Failure::usage(format!("CORACLE_LOG={wanted}: {error}")))?;
+    if filter.default_level().is_none() {
+        filter = filter.with_default(LevelFilter::WARN);
+    }
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    let messages = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    tracing_subscriber::registry().with(filter).with(messages).init();
+    Ok(())
 }
 
 /// What the control side of a host runs on. Guests and the balancer have threads of their own.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which fail by panicking")]
 
+#[path = "../../tests/support/alone.rs"]
+mod alone;
 #[allow(dead_code, reason = "each test uses its part")]
 mod support;
 
+use alone::alone;
 use coracle_runtime::{
     ContainerSpec, EphemeralStorage, Exit, ExitReason, Mount, MountSource, Network, Output, RingLog, Runtime,
     RuntimeConfig, StorageLimits, Usage,
@@ -111,6 +114,9 @@ fn resident() -> u64 {
 /// Whatever a guest has the host keep, the process stays within the guest's limit and a tenth, and the guest is told why it ended.
 #[tokio::test]
 async fn what_the_host_keeps_for_a_guest_counts_as_the_guests_memory() {
+    if !alone("what_the_host_keeps_for_a_guest_counts_as_the_guests_memory") {
+        return;
+    }
     for (kind, limit) in [
         ("fields", 16 * MIB),
         ("fields", 256 * MIB),
@@ -129,6 +135,9 @@ async fn what_the_host_keeps_for_a_guest_counts_as_the_guests_memory() {
 
 #[tokio::test]
 async fn a_guest_that_opens_a_hundred_thousand_handles_traps() {
+    if !alone("a_guest_that_opens_a_hundred_thousand_handles_traps") {
+        return;
+    }
     let (exit, said, grown) = hoard("pollables", 100_000, 64 * MIB).await;
     assert_eq!((exit.code, exit.reason), (Some(134), ExitReason::Trapped), "{exit:?}");
     let why = ["resource table has no free keys", "store handle limit exceeded"];
@@ -139,6 +148,9 @@ async fn a_guest_that_opens_a_hundred_thousand_handles_traps() {
 
 #[tokio::test]
 async fn calls_that_keep_nothing_and_lines_cost_no_memory() {
+    if !alone("calls_that_keep_nothing_and_lines_cost_no_memory") {
+        return;
+    }
     for kind in ["calls", "lines"] {
         let (exit, said, grown) = hoard(kind, 300_000, 16 * MIB).await;
         assert_eq!(exit.code, Some(0), "{kind}: {exit:?}");

@@ -79,6 +79,12 @@ fn options_that_cannot_be_meant() {
 }
 
 #[test]
+fn messages_that_nobody_could_write() {
+    let serve = coracle(["serve", &guest("hello"), "--listen", "127.0.0.1:0"]);
+    serve.env("CORACLE_LOG", "info,coracle=loud").output().assert_refused("CORACLE_LOG=info,coracle=loud");
+}
+
+#[test]
 fn a_command_for_a_daemon_that_does_not_run_says_how_to_start_one() {
     let address = crate::support::free_address();
     let output = coracle(["ps"]).env("CORACLE_ENDPOINT", &format!("http://{address}")).output();

@@ -15,7 +15,7 @@ use super::signals::Signals;
 const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn main(args: BalanceArgs) -> Result<ExitCode, Failure> {
-    super::log_to_stderr();
+    super::log_to_stderr()?;
     let runtime = super::control_runtime()?;
     let result = runtime.block_on(balance(&args.config));
     runtime.shutdown_background();

@@ -19,7 +19,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 const FEW_INSTANCES: u32 = 64;
 
 pub(crate) fn main(args: ServeArgs) -> Result<ExitCode, Failure> {
-    super::log_to_stderr();
+    super::log_to_stderr()?;
     let runtime = super::control_runtime()?;
     let result = runtime.block_on(serve(args));
     runtime.shutdown_background();

@@ -24,7 +24,7 @@ use super::{
 const DRAIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn main(args: UpArgs) -> Result<ExitCode, Failure> {
-    super::log_to_stderr();
+    super::log_to_stderr()?;
     // Read before anything starts: a wrong file changes nothing.
     let project = project(args.file.as_deref())?;
     let runtime = super::control_runtime()?;

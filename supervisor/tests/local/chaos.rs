@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::alone::alone;
 use crate::host::{Host, get, guest};
 
 const MISBEHAVIOURS: [&str; 11] = [
@@ -57,6 +58,9 @@ fn descriptors() -> usize {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn tasks_that_misbehave_cost_their_neighbours_no_request_and_the_host_no_descriptor() {
+    if !alone("chaos::tasks_that_misbehave_cost_their_neighbours_no_request_and_the_host_no_descriptor") {
+        return;
+    }
     let host = Host::new().await;
     host.register("hello", &guest("hello"), json!({})).await;
     let labels = json!({"coracle.instance-reuse": "100", "coracle.request-timeout": "0.5"});

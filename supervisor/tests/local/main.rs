@@ -1,6 +1,9 @@
 //! Tasks of real guests in the real runtime, behind the real balancer.
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#[path = "../../../tests/support/alone.rs"]
+mod alone;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod chaos;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod crashes;

@@ -1,5 +1,7 @@
 //! A certificate authority that speaks ACME: small, and strict about what RFC 8555 asks of clients.
 
+mod signing_request;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -11,7 +13,7 @@ use coracle_balancer::{
 };
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use ring::digest::{SHA256, digest};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rustls::pki_types::CertificateDer;
@@ -20,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{Answer, Front, group, target};
+use signing_request::SigningRequest;
 
 /// The authority, and what it has seen and will do.
 pub(super) struct Authority {
@@ -240,7 +243,7 @@ impl Authority {
                 let mut state = self.state.lock().unwrap();
                 assert_eq!(state.orders[index(1)].status, "ready");
                 let request = decoded(payload["csr"].as_str().unwrap());
-                state.orders[index(1)].chain = self.issued(&request.into(), &state.orders[index(1)].names);
+                state.orders[index(1)].chain = self.issued(&request, &state.orders[index(1)].names);
                 state.orders[index(1)].status = "valid";
                 answer(200, &state.order(index(1)))
             }
@@ -251,20 +254,17 @@ impl Authority {
         }
     }
 
-    fn issued(
-        &self,
-        request: &rustls::pki_types::CertificateSigningRequestDer<'_>,
-        names: &[String],
-    ) -> String {
-        let mut request = CertificateSigningRequestParams::from_der(request).unwrap();
-        let asked: Vec<_> = request.params.subject_alt_names.iter().map(|name| format!("{name:?}")).collect();
-        assert!(names.iter().all(|name| asked.iter().any(|asked| asked.contains(name))), "{asked:?}");
+    /// A certificate for `names`, which are those that were asked for, and the authority's own.
+    fn issued(&self, request: &[u8], names: &[String]) -> String {
+        let request = SigningRequest::from_der(request);
+        assert!(names.iter().all(|name| request.names(name)), "not asked for all of {names:?}");
         let (before, life) = *self.life.lock().unwrap();
         let begin = SystemTime::now() - before;
-        request.params.not_before = begin.into();
-        request.params.not_after = (begin + life).into();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = begin.into();
+        params.not_after = (begin + life).into();
         self.certificates.fetch_add(1, Ordering::Relaxed);
-        request.signed_by(&self.issuer).unwrap().pem() + &self.root.pem()
+        params.signed_by(&request, &self.issuer).unwrap().pem() + &self.root.pem()
     }
 
     /// What is there at port 80 of a name.
