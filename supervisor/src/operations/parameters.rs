@@ -1,4 +1,4 @@
-//! The Parameter Store's PutParameter, GetParameter, GetParameters, GetParametersByPath ([`by_path`]), DescribeParameters and DeleteParameter.
+//! The Parameter Store's PutParameter, GetParameter, GetParameters, GetParametersByPath, DescribeParameters and DeleteParameter.
 //!
 //! Values of every type are sealed at rest. A SecureString is told as it is kept unless its decryption is asked for.
 #![expect(
