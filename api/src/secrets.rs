@@ -66,6 +66,7 @@ impl Service for ParameterStore {
             "DescribeParameters" => run(&body, |input| s.describe_parameters(input)).await,
             "GetParameter" => run(&body, |input| s.get_parameter(input)).await,
             "GetParameters" => run(&body, |input| s.get_parameters(input)).await,
+            "GetParametersByPath" => run(&body, |input| s.get_parameters_by_path(input)).await,
             "PutParameter" => run(&body, |input| s.put_parameter(input)).await,
             _ => Err(ApiError::unknown_operation(operation)),
         };

@@ -125,7 +125,7 @@ pub use proxy_protocol::ProxyProtocol;
 pub use routing::{Action, Condition, FixedResponse, Forward, Redirect, Routes, Rule};
 pub use target::{Target, TargetError, TargetId};
 pub use target_group::{
-    AlgorithmType, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, LatencyHistogram, MinimumHealthy,
+    AlgorithmType, CustomHealth, DEFAULT_DEREGISTRATION_DELAY, HoldPolicy, LatencyHistogram, MinimumHealthy,
     OutlierDetection, RegisterOptions, RetryPolicy, Stickiness, TargetCounters, TargetDescription,
     TargetGroup, TargetGroupAttributes, TargetGroupConfig, TargetMeter, TargetState,
 };

@@ -32,7 +32,7 @@ use crate::{Target, TargetId};
 pub use algorithm::AlgorithmType;
 use algorithm::Turn;
 pub use attributes::{DEFAULT_DEREGISTRATION_DELAY, MinimumHealthy, Stickiness, TargetGroupAttributes};
-pub use description::{TargetCounters, TargetDescription, TargetState};
+pub use description::{CustomHealth, TargetCounters, TargetDescription, TargetState};
 use entry::Entry;
 pub(crate) use entry::{Core, InFlight};
 pub use hold::HoldPolicy;
@@ -83,12 +83,14 @@ pub struct RegisterOptions {
     /// Its share of the requests against that of the others, 1 (the default) to 256; what is outside counts as the
     /// nearest. (ELB weighs groups only.)
     pub weight: u32,
+    /// What is known of its health by other means: [`CustomHealth::Healthy`] is the default.
+    pub custom_health: CustomHealth,
 }
 
 impl RegisterOptions {
-    /// Of weight 1.
+    /// Of weight 1, and well as far as is known.
     pub const fn new(initial: TargetState) -> Self {
-        Self { initial, weight: 1 }
+        Self { initial, weight: 1, custom_health: CustomHealth::Healthy }
     }
 }
 
@@ -208,6 +210,7 @@ impl TargetGroup {
             members.insert(Member {
                 entry,
                 health,
+                custom_health: options.custom_health,
                 checker,
                 weight,
                 ramp: None,
@@ -222,6 +225,14 @@ impl TargetGroup {
         };
         if let Some(entry) = replaced {
             self.drain(&entry);
+        }
+    }
+
+    /// Tells what is known of a target's health by other means than the group's checks. Nothing happens for an unknown id.
+    pub fn vouch(&self, id: &TargetId, health: CustomHealth) {
+        let mut members = self.members();
+        if members.vouch(id, health) {
+            self.publish(&members);
         }
     }
 

@@ -12,6 +12,7 @@ mod exec;
 mod logs;
 mod output;
 mod output_of_tasks;
+mod parameter;
 mod ps;
 mod rollout;
 mod run;
@@ -67,6 +68,7 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::Parameter(command) => client(parameter::main(command)),
         Command::Secret(command) => client(secret::main(command)),
         Command::Capacity(command) => client(capacity::main(command)),
         Command::Cluster(command) => client(cluster::main(command)),

@@ -25,7 +25,7 @@ use crate::model::health_check::Probe;
 use crate::model::names::{ClusterName, ServiceName, TaskId};
 use crate::model::publication::Publication;
 use crate::model::service_connect::Offer;
-use crate::model::task::{NetworkBinding, TargetHealth, TaskOverride};
+use crate::model::task::{HealthStatus, NetworkBinding, TargetHealth, TaskOverride};
 use crate::model::task_definition::TaskDefinition;
 pub use meters::{ContainerMeters, TaskMeters};
 
@@ -43,7 +43,7 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     async fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError>;
 
     /// Has tasks find a published service by the names that it offers, with its requests' routing: these and no others from the answer on.
-    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>);
+    fn announce(&self, published: &TargetGroup, offers: &[Offer]);
 
     /// Says which target groups the requests of a published service's listeners go to: no new request goes elsewhere from the answer on. Nothing
     /// happens to a service that is not published.
@@ -101,8 +101,17 @@ pub trait Sandbox: std::fmt::Debug + Send + Sync + 'static {
     /// leaves the judgement to the health checks.
     fn ready(&self) -> BoxFuture<'static, ()>;
 
-    /// Puts the task into a target group (which begins to exist if it does not) and tells its health there from now on.
-    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure>;
+    /// Puts the task into a target group (which begins to exist if it does not) and tells its health there from now on. `health` is what its
+    /// containers' own checks say of it, as with [`vouch`](Self::vouch).
+    fn register(
+        &self,
+        group: &TargetGroup,
+        health: Option<HealthStatus>,
+    ) -> Result<watch::Receiver<TargetHealth>, StartFailure>;
+
+    /// Tells what the checks of the task's containers say of it; none has any: `None`. From the answer on a task that is not `HEALTHY` gets no new request
+    /// while one of its target group is. Nothing happens to a task that is in none.
+    fn vouch(&self, health: Option<HealthStatus>);
 
     /// Takes the task out of its target group: from this call on it gets no new request. The future resolves when those in flight are done, or
     /// at the end of the deregistration delay; dropping it does not undo the call.
@@ -137,6 +146,8 @@ pub struct TaskLaunch {
     pub namespace: Option<String>,
     /// Whether others find it by name.
     pub offers: bool,
+    /// The ports that they find it at beside the one that its service's requests come to.
+    pub other_ports: Vec<u16>,
     /// What each container finds in its environment.
     pub environments: BTreeMap<String, Environment>,
     /// What the task is told about itself.

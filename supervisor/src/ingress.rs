@@ -32,7 +32,7 @@ struct Endpoint {
     /// Where its requests go now.
     traffic: Traffic,
     /// What it is found by.
-    offer: Option<Offer>,
+    offers: Vec<Offer>,
 }
 
 impl Ingress {
@@ -57,22 +57,21 @@ impl Ingress {
         traffic: Traffic,
     ) -> Result<(), PublishError> {
         let address = self.driver.publish(&self.group(key, publication, Slot::Blue)).await?;
-        let begins_with = Endpoint { address, traffic: Traffic::default(), offer: None };
+        let begins_with = Endpoint { address, traffic: Traffic::default(), offers: Vec::new() };
         self.lock().entry(key.clone()).or_insert(begins_with);
         self.route(key, publication, traffic);
         Ok(())
     }
 
     /// Has a published service found by what it offers, and by nothing else.
-    pub(crate) fn announce(&self, key: &ServiceKey, publication: &Publication, offer: Option<&Offer>) {
+    pub(crate) fn announce(&self, key: &ServiceKey, publication: &Publication, offers: &[Offer]) {
         // Held to the end: what is noted is what is so.
         let mut endpoints = self.lock();
-        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.offer.as_ref() != offer)
-        else {
+        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.offers != offers) else {
             return;
         };
-        self.driver.announce(&self.group(key, publication, Slot::Blue), offer);
-        endpoint.offer = offer.cloned();
+        self.driver.announce(&self.group(key, publication, Slot::Blue), offers);
+        endpoint.offers = offers.to_vec();
     }
 
     /// Whether a service gets requests.

@@ -29,7 +29,7 @@ use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
 use crate::model::names::TaskId;
 use crate::model::service_connect::Offer;
-use crate::model::task::{NetworkBinding, TargetHealth};
+use crate::model::task::{HealthStatus, NetworkBinding, TargetHealth};
 use crate::model::task_definition::TaskDefinition;
 pub use faults::Faults;
 pub use load::Load;
@@ -55,7 +55,7 @@ struct State {
     /// By the target group that a service was published with.
     routings: BTreeMap<String, Routing>,
     /// By the target group that a service was published with.
-    offers: BTreeMap<String, Offer>,
+    offers: BTreeMap<String, Vec<Offer>>,
     /// By the service that is asked.
     knocks: BTreeMap<String, Arc<Notify>>,
     next_address: u32,
@@ -83,6 +83,8 @@ struct SandboxState {
     target: Option<(watch::Sender<TargetHealth>, Duration)>,
     /// The ARN of the target group that it was put into.
     group: String,
+    /// What that was told of its containers' health last.
+    vouched: Option<HealthStatus>,
     deregistered: bool,
     /// A container was told to stop and never answered.
     hung: bool,
@@ -228,12 +230,9 @@ impl Driver for SimulatedDriver {
         Ok(Some(address))
     }
 
-    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>) {
+    fn announce(&self, published: &TargetGroup, offers: &[Offer]) {
         let mut state = self.world.lock();
-        match offer {
-            Some(offer) => state.offers.insert(published.arn.clone(), offer.clone()),
-            None => state.offers.remove(&published.arn),
-        };
+        state.offers.insert(published.arn.clone(), offers.to_vec());
     }
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {
@@ -374,7 +373,11 @@ impl Sandbox for SimulatedSandbox {
         async move { world.pause().await }.boxed()
     }
 
-    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
+    fn register(
+        &self,
+        group: &TargetGroup,
+        vouched: Option<HealthStatus>,
+    ) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
         let (latency, healthy) = {
             let mut state = self.world.lock();
             let chance = state.faults.register_fails;
@@ -391,6 +394,7 @@ impl Sandbox for SimulatedSandbox {
             let mut inner = lock(&self.inner);
             inner.target = Some((health.clone(), latency));
             inner.group.clone_from(&group.arn);
+            inner.vouched = vouched;
         }
         tokio::spawn(async move {
             tokio::select! {
@@ -404,6 +408,13 @@ impl Sandbox for SimulatedSandbox {
             }
         });
         Ok(receiver)
+    }
+
+    fn vouch(&self, health: Option<HealthStatus>) {
+        let mut inner = lock(&self.inner);
+        if inner.target.is_some() {
+            inner.vouched = health;
+        }
     }
 
     fn usage(&self) -> Usage {

@@ -171,7 +171,7 @@ pub(crate) fn service(identity: &Identity, record: &ServiceRecord, seen: Service
             service_connect_resources: deployment
                 .service_connect
                 .iter()
-                .filter_map(|connect| connect.offer.as_ref())
+                .flat_map(|connect| &connect.offers)
                 .map(|offer| ServiceConnectResource {
                     discovery_name: offer.discovery_name.clone(),
                     discovery_arn: identity.discovery(offer),

@@ -52,6 +52,21 @@ impl fmt::Display for TargetState {
     }
 }
 
+/// What whoever registered a target knows of its health by other means than the group's checks, as AWS Cloud Map's custom health is.
+///
+/// As its `HEALTHY_OR_ELSE_ALL` has it, requests go to those of the usable targets that are best off: while one is healthy, to none that is not. It changes
+/// nothing about a target's [`TargetState`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CustomHealth {
+    /// Well; also where nobody looks.
+    #[default]
+    Healthy,
+    /// It has not been found out yet.
+    Unknown,
+    /// Ill.
+    Unhealthy,
+}
+
 /// A target of a group at one moment, as ELB's `DescribeTargetHealth` tells it.
 #[derive(Clone, Debug)]
 pub struct TargetDescription {

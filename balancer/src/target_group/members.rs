@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::attributes::TargetGroupAttributes;
-use super::description::{TargetDescription, TargetState};
+use super::description::{CustomHealth, TargetDescription, TargetState};
 use super::entry::Entry;
 use super::outliers::Ejections;
 use super::slow_start::{self, Ramp};
@@ -18,6 +18,7 @@ use crate::health::{Health, HealthCheckConfig, Outcome};
 pub(super) struct Member {
     pub(super) entry: Arc<Entry>,
     pub(super) health: Health,
+    pub(super) custom_health: CustomHealth,
     pub(super) checker: Option<AbortHandle>,
     /// 1 to 256.
     pub(super) weight: u32,
@@ -134,8 +135,14 @@ impl Members {
         self.by_key.values_mut()
     }
 
-    /// Where requests go, each with its weight: the healthy targets; if there are fewer than the minimum and at least one
-    /// was found unhealthy, all that do not drain ("fails open"). While all targets are new nobody has been found
+    /// Notes what is known of a target by other means. Whether it is news.
+    pub(super) fn vouch(&mut self, id: &TargetId, health: CustomHealth) -> bool {
+        let member = self.latest.get(id).and_then(|key| self.by_key.get_mut(key));
+        member.is_some_and(|member| std::mem::replace(&mut member.custom_health, health) != health)
+    }
+
+    /// Where requests go, each with its weight: the healthy targets, and of these the ones that are best off by other means; if there are fewer healthy
+    /// ones than the minimum and at least one was found unhealthy, all that do not drain ("fails open"). While all targets are new nobody has been found
     /// anything: they get no traffic yet.
     pub(super) fn usable(&self) -> (Vec<Arc<Entry>>, Vec<u32>) {
         let with = |wanted: &dyn Fn(TargetState) -> bool| {
@@ -146,10 +153,14 @@ impl Members {
         if usable.iter().any(|member| !member.ejections.is_ejected()) {
             usable.retain(|member| !member.ejections.is_ejected());
         }
+        let healthy = usable.len();
+        if let Some(best) = usable.iter().map(|member| member.custom_health).min() {
+            usable.retain(|member| member.custom_health == best);
+        }
         let found_unhealthy = self.iter().any(|member| member.health.state() == TargetState::Unhealthy);
         if found_unhealthy {
             let all = with(&|state| state != TargetState::Draining);
-            if usable.len() < self.attributes.minimum_healthy.of(all.len()) {
+            if healthy < self.attributes.minimum_healthy.of(all.len()) {
                 usable = all;
             }
         }

@@ -268,6 +268,42 @@ async fn fewer_healthy_targets_than_the_minimum_open_the_group_to_all() {
     }
 }
 
+#[tokio::test]
+async fn of_usable_targets_those_get_requests_that_are_best_off_by_other_means() {
+    use CustomHealth::{Healthy, Unhealthy, Unknown};
+    let group = unchecked_group();
+    for id in ["a", "b", "c"] {
+        let unknown = RegisterOptions { custom_health: Unknown, ..HEALTHY };
+        group.register(id, Arc::new(Never), unknown);
+    }
+    let asked = || picked(&group, 12).into_keys().collect::<String>();
+    assert_eq!(asked(), "abc", "better those than none");
+    for (id, health, expected) in [
+        ("a", Healthy, "a"),
+        ("b", Healthy, "ab"),
+        ("a", Unhealthy, "b"),
+        ("b", Unhealthy, "c"),
+        ("c", Unhealthy, "abc"),
+        ("c", Healthy, "c"),
+    ] {
+        group.vouch(&id.into(), health);
+        assert_eq!(asked(), expected, "{id} is {health:?}");
+    }
+    assert!(group.targets().iter().all(|target| target.state == TargetState::Unavailable), "{group:?}");
+}
+
+#[tokio::test]
+async fn one_that_is_well_by_other_means_and_fails_its_checks_gets_nothing_while_another_passes_them() {
+    let group = unchecked_group();
+    for id in 0..2 {
+        group.register(id.to_string(), Arc::new(Never), HEALTHY);
+    }
+    group.vouch(&"1".into(), CustomHealth::Unhealthy);
+    apply(&group, &Event::Fail(0));
+    assert_eq!(picked(&group, 4), BTreeMap::from([("1".to_owned(), 4)]));
+    group.vouch(&"nobody".into(), CustomHealth::Unhealthy);
+}
+
 /// The `Cookie` a client sends after an answer through this claim.
 fn cookie_of(claim: &InFlight, application: &str) -> Option<HeaderMap> {
     let mut answer = HeaderMap::new();

@@ -405,7 +405,11 @@ impl Group {
             let trusted = none_stays || serves(address);
             let initial = if trusted { TargetState::Healthy } else { TargetState::Initial };
             let target = Arc::new(TcpTarget::new(*address, wanted.target));
-            self.balanced.register(id, target, RegisterOptions { initial, weight: *weight });
+            self.balanced.register(
+                id,
+                target,
+                RegisterOptions { weight: *weight, ..RegisterOptions::new(initial) },
+            );
         }
         for address in self.targets.keys().filter(|address| !wanted.targets.contains_key(address)) {
             drop(self.balanced.deregister(&TargetId::new(address.to_string())));

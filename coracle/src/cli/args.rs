@@ -7,6 +7,7 @@ mod cluster;
 mod events;
 mod exec;
 mod logs;
+mod parameter;
 mod ps;
 mod run;
 mod schedule;
@@ -30,9 +31,10 @@ pub(crate) use cluster::ClusterCommand;
 pub(crate) use events::EventsArgs;
 pub(crate) use exec::ExecArgs;
 pub(crate) use logs::LogsArgs;
+pub(crate) use parameter::{ParameterCommand, ParameterList, ParameterName, ParameterPut};
 pub(crate) use ps::PsArgs;
 pub(crate) use run::RunArgs;
-pub(crate) use schedule::{ScheduleCommand, ScheduleCreate, ScheduleName};
+pub(crate) use schedule::{ScheduleCommand, ScheduleCreate, ScheduleName, ScheduleUpdate};
 pub(crate) use secret::{SecretCommand, SecretName, SecretPut};
 pub(crate) use serve::ServeArgs;
 pub(crate) use service::{
@@ -107,6 +109,9 @@ pub(crate) enum Command {
     /// Secrets: values that task definitions name and nobody else is told
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Parameters: values by name and path, for task definitions and whoever asks
+    #[command(subcommand)]
+    Parameter(ParameterCommand),
     /// Capacity that tasks run on
     #[command(subcommand)]
     Capacity(CapacityCommand),

@@ -19,6 +19,7 @@ use super::{
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 const AUTO_SCALING: &str = "AnyScaleFrontendService";
 const SECRETS_MANAGER: &str = "secretsmanager";
+const PARAMETER_STORE: &str = "AmazonSSM";
 const LOGS: &str = "Logs_20140328";
 const CORACLE: &str = "Coracle_20261124";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -110,6 +111,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(SECRETS_MANAGER, operation, input).await
+    }
+
+    /// Calls an operation of the Parameter Store.
+    pub(crate) async fn parameters<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(PARAMETER_STORE, operation, input).await
     }
 
     /// Calls an operation of CloudWatch Logs.

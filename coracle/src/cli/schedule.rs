@@ -1,5 +1,7 @@
 //! `coracle schedule`
 
+mod update;
+
 use std::fmt::Write as _;
 
 use coracle_supervisor::model::scheduled_run::{Invocation, ScheduleState};
@@ -25,6 +27,7 @@ pub(crate) async fn main(command: ScheduleCommand) -> Result<(), Failure> {
             output::print(api.output.output, &schedules, || table(&schedules))
         }
         ScheduleCommand::Describe(args) => describe(args).await,
+        ScheduleCommand::Update(args) => update::main(args).await,
         ScheduleCommand::Delete(args) => {
             let client = Client::new(&args.api);
             let answer: Value = client.rest(Method::DELETE, &path(&args.name), None).await?;

@@ -1,6 +1,7 @@
 //! `coracle secret`
 
 use std::io::{self, Read};
+use std::path::Path;
 
 use coracle_supervisor::operations::{
     DeleteSecretRequest, GetSecretValueRequest, GetSecretValueResponse, ListSecretsRequest,
@@ -57,7 +58,7 @@ pub(crate) async fn main(command: SecretCommand) -> Result<(), Failure> {
 
 async fn put(args: SecretPut) -> Result<(), Failure> {
     let client = Client::new(&args.api);
-    let value = SecretValue::new(read(&args)?);
+    let value = SecretValue::new(read(args.file.as_deref())?);
     let request = PutSecretValueRequest {
         secret_id: args.name.clone(),
         secret_string: value.clone(),
@@ -75,9 +76,10 @@ async fn put(args: SecretPut) -> Result<(), Failure> {
     output::print(args.api.output.output, &answer, || format!("{}\n", answer.arn))
 }
 
-fn read(args: &SecretPut) -> Result<String, Failure> {
+/// A value from a file or standard input, without the line end at its end.
+pub(super) fn read(file: Option<&Path>) -> Result<String, Failure> {
     let mut text = String::new();
-    match &args.file {
+    match file {
         Some(file) => {
             std::fs::File::open(file).and_then(|file| file.take(MAX_INPUT).read_to_string(&mut text))
         }

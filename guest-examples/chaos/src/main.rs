@@ -15,6 +15,9 @@
 //! | `/allocate?mib=64&ms=0` | allocates and touches memory, keeps it so many milliseconds, then answers |
 //! | `/leak?mib=1` | allocates, touches and never frees: adds up where instances are used again |
 //! | `/echo` | streams the request's body back |
+//! | `/task` | answers with the task's id |
+//! | `/sicken` | makes `/health` of this task fail from then on |
+//! | `/health` | 200, or 500 once the task was made ill |
 //! | `/headers` | answers with the request line and header fields it saw |
 //! | `/log?lines=1` | writes so many lines to standard output and standard error each |
 
@@ -31,6 +34,8 @@ use wstd::task::sleep;
 use wstd::time::Duration;
 
 const MIB: usize = 1 << 20;
+/// A file of the task's own: other instances see it, other tasks do not.
+const ILLNESS: &str = "/ill";
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>> {
@@ -69,6 +74,15 @@ async fn misbehave(request: Request<Body>) -> Result<Response<Body>> {
             text(StatusCode::OK, format!("leaked {mib} MiB\n"))
         }
         "/echo" => Ok(Response::new(request.into_body())),
+        "/task" => text(StatusCode::OK, std::env::var("CORACLE_TASK_ID").unwrap_or_default()),
+        "/sicken" => {
+            std::fs::write(ILLNESS, "")?;
+            text(StatusCode::OK, "ill\n")
+        }
+        "/health" => match std::fs::exists(ILLNESS)? {
+            true => text(StatusCode::INTERNAL_SERVER_ERROR, "ill\n"),
+            false => text(StatusCode::OK, "well\n"),
+        },
         "/headers" => text(StatusCode::OK, head_of(&request)),
         "/log" => {
             for line in 1..=parameter(&request, "lines", 1)? {

@@ -121,7 +121,8 @@ impl Runner {
             let key = ServiceKey { cluster: self.record().cluster.clone(), name: service.name.clone() };
             let group = self.shared.ingress.group(&key, publication, service.slot);
             self.until_ready(life, &sandbox).await?;
-            let target = sandbox.register(&group).map_err(failed_to_start)?;
+            let health = self.report.status.health;
+            let target = sandbox.register(&group, health).map_err(failed_to_start)?;
             self.report.status.target = Some(target.borrow().clone());
             life.target = Some(target);
         }
@@ -242,7 +243,7 @@ impl Runner {
             Event::Target(health) => self.report.status.target = Some(health),
             Event::Health(name, health) => {
                 life.containers.is_now(&name, health);
-                self.report.note_health(&name, health, &life.containers.vital());
+                self.note_health(life, sandbox, &name, health);
             }
             Event::Exited(name, exit) => match self.container_ended(life, &name, exit) {
                 Consequence::None => {}
@@ -251,6 +252,12 @@ impl Runner {
             },
         }
         Ok(())
+    }
+
+    /// Who calls the task is spared its illness before anybody can read of it.
+    fn note_health(&mut self, life: &Life<'_>, sandbox: &Arc<dyn Sandbox>, name: &str, health: HealthStatus) {
+        self.report.note_health(name, health, &life.containers.vital());
+        sandbox.vouch(self.report.status.health);
     }
 
     async fn restart(
@@ -266,7 +273,7 @@ impl Runner {
                     status.exit_code = None;
                     status.reason = None;
                 });
-                self.report.note_health(name, HealthStatus::Unknown, &life.containers.vital());
+                self.note_health(life, sandbox, name, HealthStatus::Unknown);
                 Ok(())
             }
             // It has not run, so that no restart policy applies.
@@ -419,6 +426,11 @@ impl Runner {
             overrides: record.overrides,
             namespace: record.service.as_ref().and_then(|service| service.namespace.clone()),
             offers: record.service.as_ref().is_some_and(|service| service.offers),
+            other_ports: record
+                .service
+                .as_ref()
+                .map(|service| service.other_ports.clone())
+                .unwrap_or_default(),
             service: record.service.map(|service| service.name),
             environments,
         })

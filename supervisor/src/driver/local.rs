@@ -6,7 +6,9 @@
 //! - `sandbox`: one task: specs from its definition, containers, volumes.
 //! - `commands`: other programs inside a task.
 //! - `probe`: asking a container how it is.
+//! - `ends`: where requests reach a task.
 //! - `targets`: target groups, listeners, and the two kinds of targets.
+//! - `other_ports`: the ports of a service that only those reach who find it by name.
 //! - `directory`: services by name, for those who find them.
 //! - `logs`: what containers print.
 //! - `metering`: what tasks used.
@@ -18,11 +20,13 @@ mod addresses;
 mod commands;
 mod crashes;
 mod directory;
+mod ends;
 mod images;
 mod leftovers;
 mod logs;
 mod metadata;
 mod metering;
+mod other_ports;
 mod ports;
 mod probe;
 mod sandbox;
@@ -51,7 +55,7 @@ use crate::model::task_definition::{ContainerDefinition, NetworkMode, TaskDefini
 use addresses::Addresses;
 pub use addresses::lone_address;
 use crashes::Crashes;
-use directory::Directory;
+use directory::{Directory, Way};
 use images::Images;
 pub use logs::ContainerLog;
 use logs::Logs;
@@ -206,15 +210,17 @@ impl Driver for LocalDriver {
         self.inner.targets.publish(group)
     }
 
-    fn announce(&self, published: &TargetGroup, offer: Option<&Offer>) {
-        let directory = &self.inner.directory;
-        match offer {
-            Some(offer) => {
-                let routing = self.inner.targets.routing(published);
-                directory.announce(&published.arn, offer.clone(), routing);
-            }
-            None => directory.withdraw(&published.arn),
-        }
+    fn announce(&self, published: &TargetGroup, offers: &[Offer]) {
+        let targets = &self.inner.targets;
+        let way = |offer: &Offer| match offer.is_traffic_port {
+            true => Way::Main(targets.routing(published)),
+            false => Way::Other {
+                routing: targets.routing_at(published, offer.container_port),
+                main: targets.routing(published),
+            },
+        };
+        let offers = offers.iter().map(|offer| (offer.clone(), way(offer))).collect();
+        self.inner.directory.announce(&published.arn, offers);
     }
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {

@@ -75,14 +75,16 @@ impl ServiceRecord {
     }
 
     /// What it offers to those who find it by name. One that is being deleted offers nothing.
-    pub fn offer(&self) -> Option<&Offer> {
+    pub fn offers(&self) -> &[Offer] {
         let connect = self.primary().service_connect.as_ref();
-        connect?.offer.as_ref().filter(|_| self.status == ServiceStatus::Active)
+        let connect = connect.filter(|_| self.status == ServiceStatus::Active);
+        connect.map(|connect| connect.offers.as_slice()).unwrap_or_default()
     }
 
     /// A service that offers something gets requests, also without a listener.
     pub(crate) fn publish_as_offered(&mut self) {
-        let offers = self.primary().service_connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        let offers =
+            self.primary().service_connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         // The tags were checked when they came. Those that need an offer mean nothing after a way back to what offered none.
         self.publication = Publication::parse(&self.tags, offers).unwrap_or_default();
     }

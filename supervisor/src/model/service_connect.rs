@@ -4,11 +4,11 @@
 //! something there. What a service offers is a port of its task definition, under `<discoveryName>.<namespace>` and, if it has an alias, under that.
 //! AWS runs a proxy beside each task for it; here names lead to tasks of this process, so that what only concerns the proxy is refused.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::names::quoted;
-use super::task_definition::{PortMapping, TaskDefinitionContent, TransportProtocol};
+use super::task_definition::{TaskDefinitionContent, TransportProtocol};
 use crate::error::OperationError;
 
 /// The field of a request that all of this is in.
@@ -92,7 +92,8 @@ pub struct ServiceConnect {
     /// What its tasks find others in: a name in lower case.
     pub namespace: String,
     /// What it offers; nothing if it is only a client.
-    pub offer: Option<Offer>,
+    #[serde(default, alias = "offer", deserialize_with = "one_or_several")]
+    pub offers: Vec<Offer>,
 }
 
 /// What a service offers to the tasks of its namespace.
@@ -107,6 +108,9 @@ pub struct Offer {
     pub aliases: Vec<Alias>,
     /// The port that its container listens on, or means to.
     pub container_port: u16,
+    /// Whether this is the port that the service's requests come to anyway: the first of the first essential container that has one.
+    #[serde(default = "yes")]
+    pub is_traffic_port: bool,
 }
 
 /// A name with a port, unique in its namespace.
@@ -168,21 +172,22 @@ impl ServiceConnect {
             ))
         })?;
         let namespace = parse_namespace(&format!("{FIELD}.namespace"), given)?;
-        let offer = match configuration.services.as_slice() {
-            [] => None,
-            [one] => Some(offer(one, &namespace, content)?),
-            [_, second, ..] => {
+        let mut offers: Vec<Offer> = Vec::new();
+        for (index, service) in configuration.services.iter().enumerate() {
+            let field = format!("{FIELD}.services[{index}]");
+            let new = offer(&field, service, &namespace, content)?;
+            if let Some(both) = offers.iter().find_map(|earlier| earlier.conflict(&new)) {
                 return Err(OperationError::invalid(format!(
-                    "{FIELD}.services[1].portName {}: a service offers one port here, the one that its requests come to.",
-                    quoted(&second.port_name)
+                    "{field}: another item of services has {both}, too."
                 )));
             }
-        };
+            offers.push(new);
+        }
         let configuration = ServiceConnectConfiguration {
             namespace: Some(configuration.namespace.clone().unwrap_or_else(|| given.to_owned())),
             ..configuration.clone()
         };
-        Ok(Some(Self { configuration, namespace, offer }))
+        Ok(Some(Self { configuration, namespace, offers }))
     }
 }
 
@@ -204,19 +209,38 @@ pub(crate) fn parse_namespace(field: &str, text: &str) -> Result<String, Operati
     )))
 }
 
+/// What was kept when a service offered one port or none.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Offer>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Several(Vec<Offer>),
+        One(Box<Offer>),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Kept::Several(offers)) => offers,
+        Some(Kept::One(offer)) => vec![*offer],
+    })
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn offer(
+    field: &str,
     service: &ServiceConnectService,
     namespace: &str,
     content: &TaskDefinitionContent,
 ) -> Result<Offer, OperationError> {
-    let field = format!("{FIELD}.services[0]");
     let proxys = [
         ("ingressPortOverride", service.ingress_port_override.is_some()),
         ("timeout", service.timeout.is_some()),
         ("tls", service.tls.is_some()),
     ];
-    refuse_proxys(&field, &proxys)?;
-    let container_port = offered_port(&field, &service.port_name, content)?;
+    refuse_proxys(field, &proxys)?;
+    let container_port = offered_port(field, &service.port_name, content)?;
     let discovery_name = service.discovery_name.as_ref().unwrap_or(&service.port_name);
     check_name(&format!("{field}.discoveryName"), discovery_name)?;
     let own = format!("{discovery_name}.{namespace}");
@@ -227,12 +251,13 @@ fn offer(
             second.port
         )));
     }
-    let aliases = service.client_aliases.iter().map(|alias| parse_alias(&field, alias, &own));
+    let aliases = service.client_aliases.iter().map(|alias| parse_alias(field, alias, &own));
     Ok(Offer {
         namespace: namespace.to_owned(),
         discovery_name: discovery_name.clone(),
         aliases: aliases.collect::<Result<_, _>>()?,
         container_port,
+        is_traffic_port: content.traffic_port() == Some(container_port),
     })
 }
 
@@ -252,29 +277,19 @@ fn parse_alias(field: &str, alias: &ClientAlias, own: &str) -> Result<Alias, Ope
     Ok(Alias { name: name.to_owned(), port })
 }
 
-/// The container port of a port mapping's name. It must be the one that the service's requests come to.
+/// The container port of a port mapping's name.
 fn offered_port(field: &str, name: &str, content: &TaskDefinitionContent) -> Result<u16, OperationError> {
-    let mappings = content.container_definitions.iter().flat_map(|container| {
-        let named = container.port_mappings.iter().filter(|port| port.name.as_deref() == Some(name));
-        named.map(|port| (container.name.as_str(), port))
-    });
+    let mut mappings = content.container_definitions.iter().flat_map(|container| &container.port_mappings);
     let refuse = |why: &str| OperationError::invalid(format!("{field}.portName {}: {why}", quoted(name)));
-    let mut mappings: Vec<(&str, &PortMapping)> = mappings.collect();
-    let Some((container, mapping)) = mappings.pop() else {
+    let Some(mapping) = mappings.find(|mapping| mapping.name.as_deref() == Some(name)) else {
         return Err(refuse("no port mapping of the task definition has this name."));
     };
-    if mapping.protocol != TransportProtocol::Tcp {
-        return Err(refuse("its port mapping must be of the protocol tcp."));
-    }
-    let traffic = content.traffic_container().zip(content.traffic_port());
     match mapping.container_port {
-        Some(port) if traffic == Some((container, port)) => Ok(port),
-        _ => Err(refuse(&match traffic {
-            Some((container, port)) => format!(
-                "a service is found at the port that its requests come to, here {port} of container '{container}': the first of the first essential container that has one."
-            ),
-            None => "a service is found at the port that its requests come to, and here is none.".to_owned(),
-        })),
+        _ if mapping.protocol != TransportProtocol::Tcp => {
+            Err(refuse("its port mapping must be of the protocol tcp."))
+        }
+        Some(port) => Ok(port),
+        None => Err(refuse("its port mapping must have a containerPort.")),
     }
 }
 

@@ -168,6 +168,9 @@ pub struct ServiceMembership {
     /// Whether others find it by name.
     #[serde(default)]
     pub offers: bool,
+    /// The ports beside `port` that they find it at.
+    #[serde(default)]
+    pub other_ports: Vec<u16>,
 }
 
 /// What a node's agent has observed of a task.

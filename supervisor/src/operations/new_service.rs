@@ -74,7 +74,7 @@ impl NewService {
 
     /// The same service in its place in a namespace.
     pub(super) fn connected(self, service_connect: Option<ServiceConnect>) -> Result<Self, OperationError> {
-        let offers = service_connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        let offers = service_connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         let publication = Publication::parse(&self.request.tags, offers)?;
         self.scheduling_strategy.check(&self.configuration, publication.as_ref())?;
         Ok(Self { publication, service_connect, ..self })

@@ -1,10 +1,12 @@
-//! The Parameter Store's PutParameter, GetParameter, GetParameters, DescribeParameters and DeleteParameter.
+//! The Parameter Store's PutParameter, GetParameter, GetParameters, GetParametersByPath, DescribeParameters and DeleteParameter.
 //!
 //! Values of every type are sealed at rest. A SecureString is told as it is kept unless its decryption is asked for.
 #![expect(
     missing_docs,
     reason = "requests and responses are Systems Manager's own: its API reference documents their fields"
 )]
+
+mod by_path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,8 +17,10 @@ use crate::clock::Timestamp;
 use crate::error::OperationError;
 use crate::model::secret::{SecretReference, SecretService};
 use crate::secrets::SecretValue;
-use crate::secrets::vault::Sealed;
+use crate::secrets::vault::{Sealed, plain};
 use crate::supervisor::Supervisor;
+
+pub use by_path::*;
 
 const SERVICE: SecretService = SecretService::ParameterStore;
 /// The type whose values are not told by accident.
@@ -224,9 +228,10 @@ impl Supervisor {
         request: DescribeParametersRequest,
     ) -> Result<DescribeParametersResponse, OperationError> {
         let mut records = self.vault().list(SERVICE).await?;
-        let names = records.iter().map(|record| record.name.clone()).collect();
+        // A slash in front is part of some names and of no order: pages go by what keys have.
+        let names = records.iter().map(|record| plain(&record.name).to_owned()).collect();
         let page = page(names, request.next_token.as_deref(), request.max_results, 50, false)?;
-        records.retain(|record| page.items.contains(&record.name));
+        records.retain(|record| page.items.iter().any(|name| name == plain(&record.name)));
         let parameters = records.into_iter().map(|record| ParameterMetadata {
             arn: self.parameter_arn(&record),
             kind: record.kind.unwrap_or_default(),

@@ -33,17 +33,22 @@ impl Supervisor {
     pub(super) async fn refuse_taken_names(
         &self,
         key: &ServiceKey,
-        offer: &Offer,
+        offers: &[Offer],
     ) -> Result<(), OperationError> {
+        if offers.is_empty() {
+            return Ok(());
+        }
         let services: Vec<ServiceRecord> = self.records().list(keys::SERVICES).await?;
         let others = services.iter().filter(|other| {
             other.status == ServiceStatus::Active
                 && (&other.cluster, &other.name) != (&key.cluster, &key.name)
         });
         for other in others {
-            if let Some(both) = other.offer().and_then(|theirs| offer.conflict(theirs)) {
+            let both = |offer: &Offer| other.offers().iter().find_map(|theirs| offer.conflict(theirs));
+            for (index, offer) in offers.iter().enumerate() {
+                let Some(both) = both(offer) else { continue };
                 return Err(OperationError::invalid(format!(
-                    "serviceConnectConfiguration.services[0]: {both} is in use in the namespace {}, by the service {} of the cluster {}.",
+                    "serviceConnectConfiguration.services[{index}]: {both} is in use in the namespace {}, by the service {} of the cluster {}.",
                     offer.namespace, other.name, other.cluster
                 )));
             }

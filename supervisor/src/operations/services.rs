@@ -229,9 +229,7 @@ impl Supervisor {
         // The listener is bound before the service is acknowledged, so that a port in use refuses the request. Should the process die before the
         // commit, the port is free again with it.
         let _creating = self.creating().lock().await;
-        if let Some(offer) = record.offer() {
-            self.refuse_taken_names(&key, offer).await?;
-        }
+        self.refuse_taken_names(&key, record.offers()).await?;
         if self.records().service(&key).await?.is_none()
             && let Some(publication) = &record.publication
         {
@@ -274,13 +272,13 @@ impl Supervisor {
         self.strategy(&key.cluster, None, request.capacity_provider_strategy.as_ref()).await?;
         let revision = self.next_revision(&key, &request).await?;
         // Two requests for one name must not both find it free.
-        let _naming = match revision.as_ref().and_then(|next| next.connect.as_ref()?.offer.as_ref()) {
-            None => None,
-            Some(offer) => {
+        let _naming = match revision.as_ref().and_then(|next| next.connect.as_ref()) {
+            Some(connect) if !connect.offers.is_empty() => {
                 let creating = self.creating().lock().await;
-                self.refuse_taken_names(&key, offer).await?;
+                self.refuse_taken_names(&key, &connect.offers).await?;
                 Some(creating)
             }
+            _ => None,
         };
         let forced = request.force_new_deployment.unwrap_or_default();
         let now = self.now();
@@ -394,7 +392,7 @@ impl Supervisor {
         };
         let known = current.service_connect.as_ref().map(|connect| &connect.configuration);
         let connect = self.service_connect(&key.cluster, asked.1.or(known), &definition.content).await?;
-        let offers = connect.as_ref().is_some_and(|connect| connect.offer.is_some());
+        let offers = connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         let publication = Publication::parse(&record.tags, offers)?;
         self.check_runnable(&definition, publication.is_some()).await?;
         Ok(Some(Revision { definition: definition.id(), connect }))

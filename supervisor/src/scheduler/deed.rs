@@ -238,7 +238,9 @@ fn template(
         }
     };
     let connect = deployment.service_connect.as_ref();
-    let offers = connect.is_some_and(|connect| connect.offer.is_some());
+    let offered = connect.map(|connect| connect.offers.as_slice()).unwrap_or_default();
+    let offers = !offered.is_empty();
+    let others = offered.iter().filter(|offer| !offer.is_traffic_port);
     TaskRecord {
         id: shared.random(TaskId::random),
         cluster: record.cluster.clone(),
@@ -256,6 +258,7 @@ fn template(
             port: definition.and_then(|record| record.definition.content.traffic_port()),
             namespace: connect.map(|connect| connect.namespace.clone()),
             offers,
+            other_ports: others.map(|offer| offer.container_port).collect(),
         }),
         group: format!("service:{}", record.name),
         started_by: Some(deployment.id.clone()),

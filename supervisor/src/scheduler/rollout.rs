@@ -200,7 +200,7 @@ impl Change {
 pub(crate) fn route(shared: &Shared, key: &ServiceKey, record: &ServiceRecord) {
     if let Some(publication) = &record.publication {
         shared.ingress.route(key, publication, record.traffic);
-        shared.ingress.announce(key, publication, record.offer());
+        shared.ingress.announce(key, publication, record.offers());
     }
 }
 

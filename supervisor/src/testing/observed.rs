@@ -8,6 +8,7 @@ use super::{SimulatedDriver, lock};
 use crate::driver::MetadataSource;
 use crate::model::names::TaskId;
 use crate::model::service_connect::Offer;
+use crate::model::task::HealthStatus;
 
 impl SimulatedDriver {
     /// What a container found in its environment.
@@ -40,6 +41,12 @@ impl SimulatedDriver {
         (inner.target.is_some() && !inner.deregistered).then(|| inner.group.clone())
     }
 
+    /// What a task's target group was told of its containers' health last.
+    pub fn vouched(&self, task: &TaskId) -> Option<HealthStatus> {
+        let sandbox = self.world.lock().tasks.get(task).cloned()?;
+        lock(&sandbox.inner).vouched
+    }
+
     /// The listeners, by target group.
     pub fn listeners(&self) -> BTreeMap<String, SocketAddr> {
         self.world.lock().listeners.clone()
@@ -47,7 +54,7 @@ impl SimulatedDriver {
 
     /// What services are found by, sorted by their full names.
     pub fn offers(&self) -> Vec<Offer> {
-        let mut offers: Vec<Offer> = self.world.lock().offers.values().cloned().collect();
+        let mut offers: Vec<Offer> = self.world.lock().offers.values().flatten().cloned().collect();
         offers.sort_by_key(Offer::full_name);
         offers
     }

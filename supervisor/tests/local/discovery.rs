@@ -1,5 +1,6 @@
 //! Services that find each other by name, with real guests.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use coracle_supervisor::model::arn::Identity;
 use coracle_supervisor::model::deployment::Slot;
 use coracle_supervisor::model::names::{ClusterName, ServiceName};
 use coracle_supervisor::model::tags::Tag;
+use coracle_supervisor::model::task::{HealthStatus, LastStatus};
 use coracle_supervisor::operations::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -102,37 +104,54 @@ async fn a_neighbours_requests_go_to_each_replica_in_turn_and_are_counted_as_a_c
     }
 }
 
+/// One request to `/echo` that is sent while its answer is received: the answer, whole.
+async fn echo(at: SocketAddr, body: &str) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let (mut reader, mut writer) = stream.split();
+        let sending = async {
+            writer.write_all(head.as_bytes()).await.unwrap();
+            writer.write_all(body.as_bytes()).await.unwrap();
+        };
+        let mut answer = Vec::new();
+        let receiving = async { reader.read_to_end(&mut answer).await.unwrap() };
+        tokio::join!(sending, receiving);
+        String::from_utf8(answer).unwrap()
+    };
+    timeout(DEADLINE, exchange).await.expect("an answer")
+}
+
+/// What chunks hold.
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    whole
+}
+
 #[tokio::test]
-async fn bodies_go_both_ways_and_a_server_is_called_over_its_socket() {
+async fn bodies_stream_both_ways_at_once_however_large_and_a_server_is_called_over_its_socket() {
     let host = Host::new().await;
     offer(&host, "handler", "chaos", 1, &[]).await;
     offer(&host, "server", "web", 1, &[]).await;
     for name in ["handler", "server"] {
         let web = relay(&host, &format!("to-{name}"), &format!("http://{name}"), client()).await;
-        // The relay reads no answer before it has sent all: more would wait for itself.
-        let body = "0123456789abcdef".repeat(256);
-        let exchange = async {
-            let mut stream = TcpStream::connect(web).await.unwrap();
-            let head = format!(
-                "POST /echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            );
-            let (mut reader, mut writer) = stream.split();
-            let sending = async {
-                writer.write_all(head.as_bytes()).await.unwrap();
-                writer.write_all(body.as_bytes()).await.unwrap();
-            };
-            let mut answer = Vec::new();
-            let receiving = async { reader.read_to_end(&mut answer).await.unwrap() };
-            tokio::join!(sending, receiving);
-            String::from_utf8_lossy(&answer).into_owned()
-        };
-        let answer = timeout(DEADLINE, exchange).await.expect("an answer");
+        // More than anything on the way keeps: it arrives only if it is answered as it is read.
+        let body: String = (0..1 << 16).map(|line| format!("line {line:010}\n")).collect();
+        assert_eq!(body.len(), 1 << 20);
+        let answer = echo(web, &body).await;
         let (head, received) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{name}: {head}");
-        let received = received.matches("0123456789abcdef").count();
-        // Chunks may cut one in two.
-        assert!(received > 240, "{name}: {received} of 256");
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let received = if is_chunked { unchunked(received) } else { received.to_owned() };
+        assert!(received == body, "{name}: {} of {} bytes, or others", received.len(), body.len());
         assert_eq!(requests(&host, name), (1, 0), "{name}");
     }
 }
@@ -237,6 +256,87 @@ async fn a_guest_of_preview_3_calls_a_service_that_its_egress_names() {
     }
     let log = probe(&host, "netprobe", "orders.shop.local:443", "http http://orders.shop.local/").await;
     assert!(log.contains("error ConnectionRefused"), "its egress names another port: {log}");
+}
+
+/// The tasks that answer `count` requests.
+async fn who_answers(at: SocketAddr, count: usize) -> BTreeSet<String> {
+    let mut tasks = BTreeSet::new();
+    for _ in 0..count {
+        let (status, task) = get(at, "/task").await;
+        assert_eq!(status, 200, "{task}");
+        tasks.insert(task);
+    }
+    tasks
+}
+
+#[tokio::test]
+async fn a_replica_that_fails_its_containers_check_is_not_called_while_another_passes_it() {
+    let host = Host::new().await;
+    // Tasks that come later find no image: who is ill stays, because nobody can take its place.
+    let image = host.data.path().join("orders.wasm");
+    std::fs::copy(guest("chaos"), &image).unwrap();
+    let check =
+        json!({"command": ["CMD", "http", "http://localhost:8080/health"], "interval": 5, "retries": 1});
+    host.register("orders", &image, json!({"portMappings": port(), "healthCheck": check})).await;
+    create(&host, "orders", 2, found("orders"), &[]).await;
+    std::fs::remove_file(&image).unwrap();
+    let web = relay(&host, "web", "http://orders", client()).await;
+    let replicas = host.running("orders").await;
+    let id = |arn: &String| arn.rsplit('/').next().unwrap().to_owned();
+    assert_eq!(who_answers(web, 6).await, replicas.iter().map(id).collect(), "both");
+
+    assert_eq!(get(web, "/sicken").await.0, 200);
+    let are = async |health: HealthStatus| {
+        let mut tasks = Vec::new();
+        for arn in &replicas {
+            let task = host.task(arn).await;
+            if task.last_status == LastStatus::Running && task.health_status == health {
+                tasks.push(arn.clone());
+            }
+        }
+        tasks
+    };
+    host.until(|| async { are(HealthStatus::Unhealthy).await.len() == 1 }).await;
+    let well = are(HealthStatus::Healthy).await.remove(0);
+    assert_eq!(who_answers(web, 8).await, [id(&well)].into());
+    assert_eq!(are(HealthStatus::Unhealthy).await.len(), 1, "the ill one is there all the time");
+    let address = host.task(&well).await.containers[0].network_interfaces[0].private_ipv4_address.clone();
+    let log = probe(&host, "netprobe", "orders.shop.local", "resolve orders.shop.local").await;
+    assert!(log.trim_end().ends_with(&format!("resolve orders.shop.local: {address}")), "{log}");
+
+    assert_eq!(get(web, "/sicken").await.0, 200);
+    host.until(|| async { are(HealthStatus::Unhealthy).await.len() == 2 }).await;
+    assert!(!who_answers(web, 4).await.is_empty(), "better an ill one than none");
+}
+
+#[tokio::test]
+async fn each_of_a_services_ports_has_its_own_name_and_all_of_them_keep_it_awake() {
+    let host = Host::new().await;
+    let app = json!({"name": "app", "image": guest("hello"), "portMappings": [
+        {"containerPort": 8080, "name": "http"}, {"containerPort": 8081, "name": "other"}]});
+    let web = json!({"name": "web", "image": guest("web"), "portMappings": [{"containerPort": 9090, "name": "admin"}],
+        "environment": [{"name": "PORT", "value": "9090"}]});
+    let definition = json!({"family": "orders", "containerDefinitions": [app, web]});
+    let request = parse_request(definition.to_string().as_bytes()).unwrap();
+    host.supervisor.register_task_definition(request).await.unwrap();
+    let offers = json!({"enabled": true, "namespace": "shop.local", "services": [
+        {"portName": "http", "discoveryName": "orders"},
+        {"portName": "other", "clientAliases": [{"port": 81, "dnsName": "orders-other"}]},
+        {"portName": "admin", "clientAliases": [{"port": 80, "dnsName": "orders-admin"}]},
+    ]});
+    create(&host, "orders", 1, offers, &[("coracle.scale-to-zero", "1")]).await;
+    host.until(|| async { host.running("orders").await.is_empty() }).await;
+    for (to, expected) in [
+        ("http://orders-admin", "ok\n"),
+        ("http://admin.shop.local:9090", "ok\n"),
+        ("http://orders-other:81", "hello from"),
+        ("http://orders.shop.local", "hello from"),
+    ] {
+        let web = relay(&host, &format!("web-{}", to.len()), to, client()).await;
+        let (status, text) = get(web, "/health").await;
+        assert_eq!(status, 200, "{to}: {text}");
+        assert!(text.contains(expected), "{to}: {text}");
+    }
 }
 
 #[tokio::test]

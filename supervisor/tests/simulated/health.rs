@@ -67,6 +67,31 @@ async fn a_services_task_whose_container_is_unhealthy_is_replaced_with_ecss_reas
 }
 
 #[tokio::test(start_paused = true)]
+async fn its_target_group_is_told_of_a_tasks_illness_before_anybody_can_read_of_it() {
+    let world = World::new().await;
+    world.define(web("web")).await;
+    world.create_service("web", 2, &[("coracle.listen", "127.0.0.1:0")]).await.unwrap();
+    world.until_steady("web").await;
+    let tasks = world.running("web").await;
+    let vouched = |task: &String| world.driver.vouched(&world.task_id(task));
+    for task in &tasks {
+        assert_eq!(vouched(task), Some(HealthStatus::Healthy), "{task}");
+    }
+    // Nothing takes its place, so that it stays.
+    world.driver.set_faults(|faults| faults.prepare_fails = 1.0);
+    world.driver.set_container_health(&world.task_id(&tasks[0]), "app", false);
+    world
+        .until(|| async {
+            let told = vouched(&tasks[0]) == Some(HealthStatus::Unhealthy);
+            let read = world.task(&tasks[0]).await.health_status == HealthStatus::Unhealthy;
+            assert!(told || !read, "it is read of and not told");
+            read
+        })
+        .await;
+    assert_eq!(vouched(&tasks[1]), Some(HealthStatus::Healthy));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deployment_waits_for_its_tasks_to_be_healthy() {
     let world = World::new().await;
     world.define(web("web")).await;

@@ -38,6 +38,7 @@ mod services;
 mod sessions;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod spot;
+mod stops;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod store;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

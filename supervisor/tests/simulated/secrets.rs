@@ -92,6 +92,134 @@ async fn a_parameter_is_put_told_and_deleted() {
     assert!(put(json!({ "Type": "Integer" })).await.unwrap_err().to_string().contains("Type must be"));
 }
 
+/// The names of a whole hierarchy's pages, and how many pages it were.
+async fn by_path(
+    supervisor: &Supervisor,
+    mut request: Value,
+) -> Result<(Vec<String>, usize), OperationError> {
+    let (mut names, mut pages) = (Vec::new(), 0);
+    loop {
+        let answer = supervisor.get_parameters_by_path(parsed(request.clone())).await?;
+        names.extend(answer.parameters.into_iter().map(|parameter| parameter.name));
+        pages += 1;
+        match answer.next_token {
+            Some(token) => request["NextToken"] = json!(token),
+            None => return Ok((names, pages)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_are_found_by_their_path_one_level_or_all_and_in_pages() {
+    let world = World::new().await;
+    let s = &world.supervisor;
+    let names = ["/shop/db/host", "/shop/db/password", "/shop/name", "/shopping", "plain", "/z"];
+    for name in names {
+        let kind = if name.ends_with("password") { "SecureString" } else { "String" };
+        s.put_parameter(parsed(json!({ "Name": name, "Value": "v", "Type": kind }))).await.unwrap();
+    }
+    let found = async |request: Value| by_path(s, request).await.unwrap().0;
+    assert_eq!(
+        found(json!({ "Path": "/shop" })).await,
+        ["/shop/name"],
+        "one level unless it is asked for all"
+    );
+    assert_eq!(found(json!({ "Path": "/shop/" })).await, ["/shop/name"]);
+    let all = ["/shop/db/host", "/shop/db/password", "/shop/name"];
+    assert_eq!(found(json!({ "Path": "/shop", "Recursive": true })).await, all);
+    assert_eq!(found(json!({ "Path": "/" })).await, ["plain", "/shopping", "/z"]);
+    assert_eq!(found(json!({ "Path": "/", "Recursive": true })).await.len(), names.len());
+    // The last part of a name is no path.
+    assert!(found(json!({ "Path": "/shop/name", "Recursive": true })).await.is_empty());
+    assert!(found(json!({ "Path": "/nowhere" })).await.is_empty());
+
+    let (paged, pages) =
+        by_path(s, json!({ "Path": "/", "Recursive": true, "MaxResults": 4 })).await.unwrap();
+    assert_eq!((paged.len(), pages), (names.len(), 2), "{paged:?}");
+    for number in 0..12 {
+        let name = format!("/many/{number:02}");
+        s.put_parameter(parsed(json!({ "Name": name, "Value": "v", "Type": "String" }))).await.unwrap();
+    }
+    let (paged, pages) = by_path(s, json!({ "Path": "/many" })).await.unwrap();
+    assert_eq!((paged.len(), pages), (12, 2), "ten to a page unless it is asked for fewer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_of_a_path_are_filtered_and_sealed_unless_they_are_asked_for_in_the_clear() {
+    let world = World::new().await;
+    let s = &world.supervisor;
+    for (name, kind) in [("/a/text", "String"), ("/a/list", "StringList"), ("/a/key", "SecureString")] {
+        s.put_parameter(parsed(json!({ "Name": name, "Value": "one", "Type": kind }))).await.unwrap();
+    }
+    for (filters, expected) in [
+        (json!([{ "Key": "Type", "Values": ["SecureString"] }]), vec!["/a/key"]),
+        (
+            json!([{ "Key": "Type", "Option": "BeginsWith", "Values": ["String"] }]),
+            vec!["/a/list", "/a/text"],
+        ),
+        (json!([{ "Key": "Type", "Values": ["String", "SecureString"] }]), vec!["/a/key", "/a/text"]),
+        (json!([{ "Key": "KeyId", "Values": ["alias/aws/ssm"] }]), vec!["/a/key"]),
+        (json!([{ "Key": "Label", "Values": ["prod"] }]), vec![]),
+    ] {
+        let request = json!({ "Path": "/a", "ParameterFilters": filters });
+        assert_eq!(by_path(s, request.clone()).await.unwrap().0, expected, "{request}");
+    }
+    for (decrypt, is_clear) in [(json!(true), true), (json!(false), false), (Value::Null, false)] {
+        let request = json!({ "Path": "/a", "WithDecryption": decrypt });
+        let told = s.get_parameters_by_path(parsed(request)).await.unwrap().parameters;
+        let value = |name: &str| told.iter().find(|found| found.name == name).unwrap().value.expose();
+        assert_eq!((value("/a/key") == "one", value("/a/text")), (is_clear, "one"), "{decrypt}");
+    }
+    for (request, code, part) in [
+        (json!({ "Path": "a" }), "InvalidParameterException", "Path must begin with a forward slash"),
+        (json!({}), "InvalidParameterException", "Path must"),
+        (json!({ "Path": "/a//b" }), "InvalidParameterException", "Path must"),
+        (json!({ "Path": "/a".repeat(16) }), "InvalidParameterException", "at most 15 levels"),
+        (json!({ "Path": "/", "MaxResults": 0 }), "InvalidParameterException", "MaxResults must be 1 to 10"),
+        (json!({ "Path": "/", "MaxResults": 11 }), "InvalidParameterException", "MaxResults must be 1 to 10"),
+        (json!({ "Path": "/", "NextToken": "" }), "InvalidNextToken", "NextToken"),
+        (
+            json!({ "Path": "/", "ParameterFilters": [{ "Key": "Name", "Values": ["a"] }] }),
+            "InvalidFilterKey",
+            "Type, KeyId or Label",
+        ),
+        (
+            json!({ "Path": "/", "ParameterFilters": [{ "Key": "Label", "Option": "BeginsWith", "Values": ["a"] }] }),
+            "InvalidFilterOption",
+            "must be Equals",
+        ),
+        (
+            json!({ "Path": "/", "ParameterFilters": [{ "Key": "Type", "Values": [] }] }),
+            "InvalidFilterValue",
+            "1 to 50",
+        ),
+    ] {
+        let error = by_path(s, request.clone()).await.unwrap_err();
+        assert_eq!(error.code(), code, "{request}: {error}");
+        assert!(error.to_string().contains(part), "{request}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_parameters_lose_none_whose_name_begins_with_a_slash() {
+    let world = World::new().await;
+    let s = &world.supervisor;
+    for name in ["a", "/b", "c"] {
+        s.put_parameter(parsed(json!({ "Name": name, "Value": "v", "Type": "String" }))).await.unwrap();
+    }
+    let mut request = DescribeParametersRequest { max_results: Some(1), ..Default::default() };
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let page = s.describe_parameters(request.clone()).await.unwrap();
+        names.extend(page.parameters.into_iter().map(|parameter| parameter.name));
+        request.next_token = page.next_token;
+        if request.next_token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names, ["a", "/b", "c"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn tasks_get_them_and_neither_records_nor_descriptions_have_them() {
     let world = World::new().await;

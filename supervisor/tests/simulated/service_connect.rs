@@ -53,6 +53,7 @@ fn offer(name: &str, container_port: u16) -> Offer {
         discovery_name: name.to_owned(),
         aliases: vec![Alias { name: name.to_owned(), port: 80 }],
         container_port,
+        is_traffic_port: true,
     }
 }
 
@@ -81,6 +82,40 @@ async fn a_service_is_found_from_its_creation_until_its_deletion_and_shown_with_
     world.until(|| async { world.service("orders").await.status == ServiceStatus::Inactive }).await;
     assert_eq!(world.driver.offers(), []);
     assert_eq!(world.driver.breaches(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_a_services_ports_is_found_by_its_own_names_which_no_other_service_may_have() {
+    let world = World::new().await;
+    let ports = json!([{"containerPort": 8080, "name": "http"}, {"containerPort": 9090, "name": "admin"}]);
+    let container = json!({"name": "app", "image": "hello.wasm", "memory": 64, "portMappings": ports});
+    world.define(json!({"family": "orders", "containerDefinitions": [container]})).await;
+    define(&world, "other", 8080).await;
+    let two = connect(json!({"enabled": true, "namespace": "shop.local", "services": [
+        {"portName": "http", "discoveryName": "orders", "clientAliases": [{"port": 80, "dnsName": "orders"}]},
+        {"portName": "admin"},
+    ]}));
+    create(&world, "orders", two, &[]).await.unwrap();
+    let admin = Offer { aliases: Vec::new(), is_traffic_port: false, ..offer("admin", 9090) };
+    assert_eq!(world.driver.offers(), [admin, offer("orders", 8080)]);
+    let service = world.service("orders").await;
+    let shown = service.deployments[0].service_connect_resources.iter();
+    let shown: Vec<&str> = shown.map(|resource| resource.discovery_name.as_str()).collect();
+    assert_eq!(shown, ["orders", "admin"]);
+    for taken in ["orders", "admin"] {
+        let error = create(&world, "other", found_as(taken), &[]).await.unwrap_err().to_string();
+        let expected =
+            format!("services[0]: discoveryName \"{taken}\" is in use in the namespace shop.local");
+        assert!(error.contains(&expected), "{error}");
+    }
+    update(
+        &world,
+        UpdateServiceRequest { service_connect_configuration: found_as("orders"), ..Default::default() },
+    )
+    .await
+    .unwrap();
+    world.until(|| async { world.driver.offers() == [offer("orders", 8080)] }).await;
+    create(&world, "other", found_as("admin"), &[]).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

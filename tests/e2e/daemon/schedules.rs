@@ -34,6 +34,55 @@ fn a_schedule_runs_a_task_and_is_there_after_a_restart() {
 }
 
 #[test]
+fn an_update_changes_what_it_says_and_leaves_the_rest() {
+    let daemon = Daemon::start();
+    daemon.register("report", json!({ "image": guest("wordcount"), "memory": 32 }));
+    let options = "--timezone Europe/Berlin --task-definition report --window 5 --retries 3 --start 2026-12-01T00:00:00Z";
+    let create = ["schedule", "create", "nightly", "--schedule", "cron(0 3 * * ? *)"];
+    let create = create.into_iter().chain(options.split(' ')).chain(["--", "--all"]);
+    daemon.command_of(create).output().assert_success();
+    let shown = || -> Value {
+        let text = daemon.output("schedule describe nightly -o json").stdout;
+        serde_json::from_str(&text).unwrap()
+    };
+    let before = shown();
+    let answer = daemon.output("schedule update nightly --disable --count 2").stdout;
+    assert_eq!(answer, "arn:aws:scheduler:us-east-1:000000000000:schedule/default/nightly\n");
+    let mut expected = before.clone();
+    expected["State"] = json!("DISABLED");
+    expected["Target"]["EcsParameters"]["TaskCount"] = json!(2);
+    let mut after = shown();
+    for moving in ["LastModificationDate", "nextInvocationAt"] {
+        expected[moving] = Value::Null;
+        after[moving] = Value::Null;
+    }
+    assert_eq!(after, expected, "nothing else");
+
+    let update = ["schedule", "update", "nightly", "--schedule", "rate(2 days)"];
+    let options = "--enable --window 0 --max-age 60 -- --some";
+    daemon.command_of(update.into_iter().chain(options.split(' '))).output().assert_success();
+    let after = shown();
+    assert_eq!(
+        (&after["State"], &after["ScheduleExpression"], &after["FlexibleTimeWindow"]),
+        (&json!("ENABLED"), &json!("rate(2 days)"), &json!({ "Mode": "OFF" })),
+        "{after}"
+    );
+    let retry = json!({ "MaximumRetryAttempts": 3, "MaximumEventAgeInSeconds": 60 });
+    assert_eq!(after["Target"]["RetryPolicy"], retry);
+    assert!(after["Target"]["Input"].as_str().unwrap().contains("--some"), "{after}");
+
+    for (wrong, part) in [
+        ("schedule update nobody --disable", "Schedule nobody does not exist."),
+        ("schedule update nightly --task-definition none", "none"),
+        ("schedule update nightly --schedule hourly", "rate(value unit)"),
+    ] {
+        let refused = daemon.command(wrong).output();
+        assert!(refused.code != Some(0) && refused.stderr.contains(part), "{wrong}: {refused:?}");
+    }
+    assert_eq!(shown(), after, "what is refused changes nothing");
+}
+
+#[test]
 fn the_protocol_is_rest_json_and_pages_of_other_sites_change_nothing() {
     let daemon = Daemon::start();
     daemon.register("report", json!({ "image": guest("wordcount"), "memory": 32 }));

@@ -1,4 +1,4 @@
-//! `coracle secret`
+//! `coracle secret` and `coracle parameter`
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -42,4 +42,34 @@ fn a_secret_survives_a_restart_reaches_its_task_and_is_nowhere_in_the_clear() {
 
     assert_eq!(daemon.output("secret delete db").stdout, "db is deleted\n");
     assert_eq!(daemon.command("secret get db").output().code, Some(1));
+}
+
+#[test]
+fn parameters_are_listed_by_their_path_and_a_secure_one_is_told_when_it_is_asked_for() {
+    let daemon = Daemon::start();
+    std::fs::write(daemon.directory.path().join("value"), "correct-horse\n").unwrap();
+    assert_eq!(daemon.output("parameter put /shop/name --value Boats").stdout, "version 1\n");
+    assert_eq!(daemon.output("parameter put /shop/db/password --secure --file value").stdout, "version 1\n");
+    assert_eq!(daemon.output("parameter put /elsewhere --value x").stdout, "version 1\n");
+    std::fs::write(daemon.directory.path().join("value"), "battery-staple\n").unwrap();
+    let again = daemon.output("parameter put /shop/db/password --file value").stdout;
+    assert_eq!(again, "version 2\n", "it stays secure");
+    assert_eq!(daemon.output("parameter get /shop/db/password").stdout, "battery-staple\n");
+
+    let names = |options: &str| -> Vec<String> {
+        let table = daemon.output(&format!("parameter ls {options}")).stdout;
+        table.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(""), ["/elsewhere", "/shop/db/password", "/shop/name"]);
+    assert_eq!(names("--path /shop"), ["/shop/name"]);
+    assert_eq!(names("--path /shop --recursive"), ["/shop/db/password", "/shop/name"]);
+    let sealed = daemon.output("parameter ls --path /shop --recursive -o json").stdout;
+    assert!(sealed.contains("Boats") && !sealed.contains("staple"), "{sealed}");
+    let clear = daemon.output("parameter ls --path /shop --recursive --values").stdout;
+    assert!(clear.contains("Boats") && clear.contains("battery-staple"), "{clear}");
+
+    let wrong = daemon.command("parameter ls --path shop").output();
+    assert!(wrong.stderr.contains("Path must begin with a forward slash"), "{wrong:?}");
+    assert_eq!(daemon.output("parameter delete /shop/name").stdout, "/shop/name is deleted\n");
+    assert_eq!(daemon.command("parameter get /shop/name").output().code, Some(1));
 }

@@ -10,6 +10,7 @@ use super::{ApiArgs, ClusterArgs, OverrideArgs, values};
   coracle schedule create nightly --schedule 'cron(0 3 * * ? *)' --task-definition report:2
   coracle schedule ls
   coracle schedule describe nightly
+  coracle schedule update nightly --disable
   coracle schedule delete nightly")]
 pub(crate) enum ScheduleCommand {
     /// Run tasks at a time, or again and again
@@ -25,6 +26,12 @@ pub(crate) enum ScheduleCommand {
     /// Show one schedule, what became of its newest runs, and when the next one is
     #[command(after_help = "Examples:\n  coracle schedule describe nightly")]
     Describe(ScheduleName),
+    /// Change a schedule; what is not said stays as it is
+    #[command(after_help = "Examples:
+  coracle schedule update nightly --schedule 'cron(30 2 * * ? *)'
+  coracle schedule update nightly --task-definition report:3 -- --all
+  coracle schedule update nightly --disable")]
+    Update(ScheduleUpdate),
     /// Delete a schedule; tasks that it started go on
     #[command(after_help = "Examples:\n  coracle schedule delete nightly")]
     Delete(ScheduleName),
@@ -80,6 +87,70 @@ pub(crate) struct ScheduleCreate {
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleUpdate {
+    /// The schedule's name
+    pub(crate) name: String,
+
+    /// When: at(yyyy-mm-ddThh:mm:ss), rate(value unit) or cron(minutes hours day-of-month month day-of-week year)
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) schedule: Option<String>,
+
+    /// What to run: family:revision, a family for its newest revision at each run, or an ARN
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task_definition: Option<String>,
+
+    /// The time zone of the expression, by its name in the IANA database
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) timezone: Option<String>,
+
+    /// Tasks of each run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10), allow_negative_numbers = true)]
+    pub(crate) count: Option<u32>,
+
+    /// Begin a run at any moment within this many minutes after its time; 0 is at its time
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(0..=1440), allow_negative_numbers = true)]
+    pub(crate) window: Option<u32>,
+
+    /// No run before it, such as 2026-12-01T00:00:00Z; a rate begins with it
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) start: Option<Timestamp>,
+
+    /// No run after it
+    #[arg(long, value_name = "TIME", value_parser = values::moment)]
+    pub(crate) end: Option<Timestamp>,
+
+    /// Delete the schedule after its last run, or keep it
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) delete_after: Option<bool>,
+
+    /// Try a run that was refused again this many times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=185), allow_negative_numbers = true)]
+    pub(crate) retries: Option<u32>,
+
+    /// Begin no run later than this many seconds after its time, missed or refused
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(60..=86_400), allow_negative_numbers = true)]
+    pub(crate) max_age: Option<u32>,
+
+    /// Run nothing until it is enabled again; what falls into that time is not made up for
+    #[arg(long, conflicts_with = "enable")]
+    pub(crate) disable: bool,
+
+    /// Run it again at its times
+    #[arg(long)]
+    pub(crate) enable: bool,
+
+    #[command(flatten)]
+    pub(crate) overrides: OverrideArgs,
+
+    /// The name or ARN of the cluster that its tasks run in
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
 }
 
 #[derive(Debug, Args)]

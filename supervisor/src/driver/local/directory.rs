@@ -19,19 +19,28 @@ use crate::model::service_connect::Offer;
 /// Where a service's requests go now.
 pub(super) type Routing = Arc<ArcSwap<Forward>>;
 
+/// How one of the ports is reached that a service offers.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// As the service's requests are.
+    Main(Routing),
+    /// By another port, which has no requests that would wait for a task: they wait at the main one.
+    Other { routing: Routing, main: Routing },
+}
+
 /// All names.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     /// By the ARN of the target group that the service was published with.
-    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    entries: Mutex<BTreeMap<String, Vec<Arc<Entry>>>>,
     table: Arc<ArcSwap<Table>>,
 }
 
-/// A service that offers something.
+/// A port that a service offers.
 struct Entry {
     offer: Offer,
     full_name: Arc<str>,
-    routing: Routing,
+    way: Way,
 }
 
 /// What is looked into.
@@ -59,11 +68,32 @@ impl std::fmt::Debug for Entry {
     }
 }
 
+impl Way {
+    fn routing(&self) -> &Routing {
+        match self {
+            Self::Main(routing) | Self::Other { routing, .. } => routing,
+        }
+    }
+
+    /// At a port where nothing waits for the first task of a service that sleeps, until that is there, or it is clear that none comes.
+    async fn wait(&self, client: IpAddr) {
+        if let Self::Other { routing, main } = self
+            && routing.load().addresses_now().is_empty()
+        {
+            main.load_full().addresses(client).await;
+        }
+    }
+}
+
 impl Directory {
-    /// Has a service found by what it offers.
-    pub(super) fn announce(&self, arn: &str, offer: Offer, routing: Routing) {
-        let entry = Entry { full_name: offer.full_name().into(), offer, routing };
-        self.change(|entries| entries.insert(arn.to_owned(), Arc::new(entry)));
+    /// Has a service found by what it offers, and by nothing else.
+    pub(super) fn announce(&self, arn: &str, offers: Vec<(Offer, Way)>) {
+        let entry = |(offer, way): (Offer, Way)| Entry { full_name: offer.full_name().into(), offer, way };
+        let offered: Vec<_> = offers.into_iter().map(entry).map(Arc::new).collect();
+        self.change(|entries| match offered.is_empty() {
+            true => entries.remove(arn),
+            false => entries.insert(arn.to_owned(), offered),
+        });
     }
 
     /// Has it found no more.
@@ -76,11 +106,11 @@ impl Directory {
         Arc::new(View { table: Arc::clone(&self.table), namespace })
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Entry>>) -> R) {
+    fn change<R>(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<Arc<Entry>>>) -> R) {
         // Held to the end: tables follow each other in order.
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut entries);
-        self.table.store(Arc::new(Table::of(entries.values())));
+        self.table.store(Arc::new(Table::of(entries.values().flatten())));
     }
 }
 
@@ -118,13 +148,15 @@ impl Named {
         Found { near, name: Arc::clone(&self.entry.full_name), service }
     }
 
-    /// Where a task of it listens that clients reach at `address`, by its own port or one of a name.
-    fn actual(&self, address: SocketAddr) -> Option<SocketAddr> {
-        let forward = self.entry.routing.load();
-        let tasks = forward.addresses_now().into_iter();
-        let mut here = tasks.filter(|task| task.ip() == address.ip());
+    /// Where a task of it listens that clients reach at `address`, by its own port or, `by_alias`, one of a name.
+    fn actual(&self, address: SocketAddr, by_alias: bool) -> Option<SocketAddr> {
         let is_its = |port: u16| self.entry.offer.aliases.iter().any(|alias| alias.port == port);
-        here.find(|task| task.port() == address.port() || is_its(address.port()))
+        if by_alias && !is_its(address.port()) {
+            return None;
+        }
+        let tasks = self.entry.way.routing().load().addresses_now();
+        let mut here = tasks.into_iter().filter(|task| task.ip() == address.ip());
+        here.find(|task| by_alias || task.port() == address.port())
     }
 }
 
@@ -134,12 +166,22 @@ impl Service for Named {
     }
 
     fn addresses(&self, client: IpAddr) -> BoxFuture<'static, Vec<SocketAddr>> {
-        self.entry.routing.load_full().addresses(client).boxed()
+        let entry = Arc::clone(&self.entry);
+        async move {
+            entry.way.wait(client).await;
+            entry.way.routing().load_full().addresses(client).await
+        }
+        .boxed()
     }
 
     fn answer(&self, request: Request<Content>, client: IpAddr) -> BoxFuture<'static, Response<Content>> {
-        let answer = self.entry.routing.load_full().answer(request.map(Body::boxed), client);
-        answer.map(|response| response.map(BodyExt::boxed_unsync)).boxed()
+        let entry = Arc::clone(&self.entry);
+        async move {
+            entry.way.wait(client).await;
+            let answer = entry.way.routing().load_full().answer(request.map(Body::boxed), client);
+            answer.await.map(BodyExt::boxed_unsync)
+        }
+        .boxed()
     }
 }
 
@@ -177,8 +219,14 @@ impl Discovery for View {
         let named = namespaces
             .into_iter()
             .flat_map(|(name, namespace)| namespace.entries.iter().map(|named| (self.is_own(name), named)));
-        let mut found = named.filter_map(|(near, named)| Some((named.actual(address)?, named.found(near))));
-        found.next()
+        let named: Vec<_> = named.collect();
+        // A port that is one task's own is nobody's alias.
+        [false, true].into_iter().find_map(|by_alias| {
+            let mut found = named
+                .iter()
+                .filter_map(|(near, named)| Some((named.actual(address, by_alias)?, named.found(*near))));
+            found.next()
+        })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use coracle_balancer::TargetMeter;
 use coracle_runtime::Container;
 
 use super::sandbox::{LocalSandbox, State, cpu_quota};
@@ -17,9 +16,9 @@ impl LocalSandbox {
             usage.fuel += meters.1.fuel;
             usage.memory += meters.1.memory;
         }
-        if let Some(counters) = state.meter.as_ref().map(TargetMeter::counters) {
-            usage.requests = counters.requests;
-            usage.in_flight = counters.in_flight;
+        for counters in state.asked.iter().map(|(_, meter)| meter.counters()) {
+            usage.requests += counters.requests;
+            usage.in_flight += counters.in_flight;
         }
         usage
     }
@@ -29,11 +28,14 @@ impl LocalSandbox {
         let mut containers: BTreeMap<String, ContainerMeters> =
             state.meters().map(|(name, meters)| (name.to_owned(), meters)).collect();
         // What a server is asked goes past the runtime.
-        let content = &self.launch.definition.content;
-        if let (Some(meter), Some(name)) = (&state.meter, content.traffic_container())
-            && let Some(meters) = containers.get_mut(name)
-        {
-            meters.requests = meters.requests.max(meter.counters().requests);
+        let mut asked: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, meter) in &state.asked {
+            *asked.entry(name).or_default() += meter.counters().requests;
+        }
+        for (name, requests) in asked {
+            if let Some(meters) = containers.get_mut(name) {
+                meters.requests = meters.requests.max(requests);
+            }
         }
         TaskMeters {
             cpu_limit: cpu_quota(&self.launch),

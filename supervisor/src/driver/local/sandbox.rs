@@ -1,13 +1,13 @@
 //! One task in this process: what its definition says, as the runtime understands it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use coracle_balancer::{Target, TargetMeter, TcpTarget, TcpTargetConfig};
+use coracle_balancer::{Target, TargetMeter};
 use coracle_runtime::{
     Abi, Container, ContainerSpec, CrashSink, Envelope, Exit, ExitReason, Image, ImageKind, LogSink, Mount,
     Network, Output, Stdin, TaskNetwork,
@@ -22,7 +22,7 @@ use super::crashes::Subject;
 use super::metadata::{self, OpenEndpoint};
 use super::metering;
 use super::ports::{OpenPorts, Site};
-use super::targets::{Group, HandlerTarget};
+use super::targets::{Group, HandlerTarget, vouched};
 use super::{Inner, MIB, failure, in_words};
 use crate::driver::{
     ContainerExit, ContainerMeters, Execution, Sandbox, StartFailure, StartFailureKind, TargetGroup,
@@ -30,7 +30,7 @@ use crate::driver::{
 };
 use crate::model::health_check::Probe;
 use crate::model::labels::ContainerSettings;
-use crate::model::task::{ContainerOverride, NetworkBinding, TargetHealth};
+use crate::model::task::{ContainerOverride, HealthStatus, NetworkBinding, TargetHealth};
 use crate::model::task_definition::{ContainerDefinition, NetworkMode};
 
 /// What a task is told for which there is no address.
@@ -68,10 +68,11 @@ pub(super) struct State {
     crashes: BTreeMap<String, Arc<dyn CrashSink>>,
     /// By container.
     ports: BTreeMap<String, OpenPorts>,
-    group: Option<Arc<Group>>,
+    pub(super) group: Option<Arc<Group>>,
     /// What containers used that were started again since, by name.
     pub(super) ended: BTreeMap<String, ContainerMeters>,
-    pub(super) meter: Option<TargetMeter>,
+    /// What the balancer asks of each container that it asks, at each of its ports.
+    pub(super) asked: Vec<(String, TargetMeter)>,
 }
 
 impl std::fmt::Debug for LocalSandbox {
@@ -187,7 +188,7 @@ impl LocalSandbox {
         variables
     }
 
-    fn site(&self) -> Site {
+    pub(super) fn site(&self) -> Site {
         Site {
             mode: self.launch.definition.content.network_mode,
             address: self.lease.as_ref().map(Lease::address),
@@ -232,26 +233,6 @@ impl LocalSandbox {
             self.driver.crashes.sink(subject, Arc::clone(log))
         };
         Arc::clone(self.lock().crashes.entry(definition.name.clone()).or_insert_with(make))
-    }
-
-    /// The task's side of a target group: its handler, or the address of its server.
-    fn target(&self) -> Result<Arc<dyn Target>, StartFailure> {
-        let content = &self.launch.definition.content;
-        let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
-        let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
-        let definition = content.container(name);
-        let image = self.images.get(name).zip(definition);
-        if let Some((image, of)) = image.filter(|(image, of)| answers_in_process(image, of)) {
-            let container = self.lock().containers.get(name).cloned();
-            let container = container.ok_or_else(|| cannot("the published container has not started"))?;
-            // One that answers the CGI way has no port open.
-            let address = self.site().answers_at().filter(|_| image.kind() == ImageKind::Handler);
-            let socket = address.zip(of.first_port()).map(SocketAddr::from);
-            return Ok(Arc::new(HandlerTarget { container, socket }));
-        }
-        let port = content.traffic_port().ok_or_else(|| cannot("the published container has no port"))?;
-        let address = self.address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Ok(Arc::new(TcpTarget::new(SocketAddr::new(address, port), TcpTargetConfig::default())))
     }
 
     /// A container that has been started.
@@ -371,21 +352,24 @@ impl Sandbox for LocalSandbox {
     }
 
     fn ready(&self) -> BoxFuture<'static, ()> {
-        match self.target().ok().and_then(|target| target.address()) {
-            Some(address) => until_listening(address).boxed(),
-            // A handler is when it has started.
-            None => std::future::ready(()).boxed(),
-        }
+        // A handler is when it has started.
+        let servers = self.listens_at().into_iter().map(until_listening);
+        futures_util::future::join_all(servers).map(drop).boxed()
     }
 
-    fn register(&self, group: &TargetGroup) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
-        let target = self.target()?;
-        let group = self.driver.targets.group(group);
-        let health = group.register(&self.launch.id, target);
-        let mut state = self.lock();
-        state.meter = group.meter(&self.launch.id);
-        state.group = Some(group);
-        Ok(health)
+    fn register(
+        &self,
+        group: &TargetGroup,
+        health: Option<HealthStatus>,
+    ) -> Result<watch::Receiver<TargetHealth>, StartFailure> {
+        self.join(group, vouched(health))
+    }
+
+    fn vouch(&self, health: Option<HealthStatus>) {
+        let group = self.lock().group.clone();
+        if let Some(group) = group {
+            group.vouch(&self.launch.id, vouched(health));
+        }
     }
 
     fn deregister(&self) -> BoxFuture<'static, ()> {
@@ -462,7 +446,7 @@ fn number(text: &Option<String>) -> Option<u32> {
 
 /// Whether a container's requests are calls in this process. A preview 1 module has no sockets to listen with, so that one with a port answers
 /// the CGI way.
-fn answers_in_process(image: &Image, definition: &ContainerDefinition) -> bool {
+pub(super) fn answers_in_process(image: &Image, definition: &ContainerDefinition) -> bool {
     image.kind() == ImageKind::Handler || is_cgi(image, definition)
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use coracle_balancer::{
-    Action, Balancer, BalancerError, Body, BoxError, Forward, HoldPolicy, Listener, ListenerConfig,
-    RegisterOptions, Target, TargetDescription, TargetError, TargetGroupAttributes, TargetGroupConfig,
-    TargetId, TargetMeter, TargetState,
+    Action, Balancer, BalancerError, Body, BoxError, CustomHealth, Forward, HoldPolicy, Listener,
+    ListenerConfig, RegisterOptions, Target, TargetDescription, TargetError, TargetGroupAttributes,
+    TargetGroupConfig, TargetId, TargetMeter, TargetState,
 };
 use coracle_runtime::{Container, HandleError};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -19,9 +19,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::in_words;
+use super::other_ports::OtherPorts;
 use crate::driver::{PublishError, Routing, TargetGroup};
 use crate::model::names::TaskId;
-use crate::model::task::TargetHealth;
+use crate::model::task::{HealthStatus, TargetHealth};
 
 /// Longest wait of a request for the first task: what loads its image for the first time may have to compile it.
 const FIRST_TASK_WITHIN: Duration = Duration::from_secs(30);
@@ -43,9 +44,22 @@ pub(super) struct Group {
     listeners: Mutex<Option<Listeners>>,
     /// Where the requests go of a service that was published with this group.
     routing: super::directory::Routing,
-    healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
+    /// The groups behind that, as they were said last.
+    production: Mutex<Vec<(TargetGroup, u32)>>,
+    others: Arc<OtherPorts>,
+    registered: Arc<Registered>,
     /// Carries the balancer's findings to those who registered.
     teller: AbortHandle,
+}
+
+/// The tasks of a group, by their ids.
+type Registered = Mutex<HashMap<TargetId, Told>>;
+
+/// What is told about a task, and by it.
+struct Told {
+    health: watch::Sender<TargetHealth>,
+    /// By its containers' own checks.
+    vouched: CustomHealth,
 }
 
 /// A published service's.
@@ -101,8 +115,29 @@ impl Targets {
         Arc::clone(&self.group(published).routing)
     }
 
+    /// The same for one of its other ports. In the same proportions, also where they change later.
+    pub(super) fn routing_at(&self, published: &TargetGroup, port: u16) -> super::directory::Routing {
+        let known = self.group(published);
+        // Held to the end: what is said of the proportions meanwhile is not missed.
+        let production = known.production();
+        let forward = || self.forward_at(&production, published, port);
+        known.others.routing(port).unwrap_or_else(|| known.others.route(port, forward()))
+    }
+
+    fn forward_at(&self, production: &[(TargetGroup, u32)], published: &TargetGroup, port: u16) -> Forward {
+        let at_port = |group: &TargetGroup| self.group(group).others.group(port);
+        let shares = production.iter().map(|(group, share)| (at_port(group), *share));
+        split(shares).unwrap_or_else(|| at_port(published).into())
+    }
+
     pub(super) fn route(&self, published: &TargetGroup, routing: &Routing) {
         let known = self.group(published);
+        let mut production = known.production();
+        production.clone_from(&routing.production);
+        for port in known.others.routed() {
+            known.others.route(port, self.forward_at(&production, published, port));
+        }
+        drop(production);
         let balanced = |group| Arc::clone(&self.group(group).balanced);
         let forward = || split(routing.production.iter().map(|(group, share)| (balanced(group), *share)));
         if let Some(forward) = forward() {
@@ -150,23 +185,52 @@ impl Group {
                 ..TargetGroupAttributes::default()
             },
         });
-        let healths = Arc::default();
-        let teller = tokio::spawn(tell(Arc::clone(&balanced), Arc::clone(&healths))).abort_handle();
+        let (registered, others) = (Arc::default(), Arc::new(OtherPorts::new(group.clone())));
+        let telling = tell(Arc::clone(&balanced), Arc::clone(&registered), Arc::clone(&others));
+        let teller = tokio::spawn(telling).abort_handle();
         let routing = Arc::new(ArcSwap::from_pointee(Forward::from(Arc::clone(&balanced))));
-        Self { balanced, listeners: Mutex::default(), routing, healths, teller }
+        let (listeners, production) = (Mutex::default(), Mutex::default());
+        Self { balanced, listeners, routing, production, others, registered, teller }
     }
 
-    /// Nobody vouches for a task: its first probe is sent at once, and a task that cannot answer it must not get a user's request.
-    pub(super) fn register(&self, task: &TaskId, target: Arc<dyn Target>) -> watch::Receiver<TargetHealth> {
+    /// Nobody vouches for a task's answers: its first probe is sent at once, and a task that cannot answer it must not get a user's request. `others` are the
+    /// same task at its other ports.
+    pub(super) fn register(
+        &self,
+        task: &TaskId,
+        target: Arc<dyn Target>,
+        others: impl Iterator<Item = (u16, Arc<dyn Target>)>,
+        vouched: CustomHealth,
+    ) -> watch::Receiver<TargetHealth> {
         let id = TargetId::new(task.as_str());
         let (health, receiver) = watch::channel(TargetHealth::Initial);
-        self.healths().insert(id.clone(), health);
-        self.balanced.register(id.clone(), target, RegisterOptions::new(TargetState::Initial));
+        self.registered().insert(id.clone(), Told { health, vouched });
+        // First: who waits for a task at one of them goes on when the task is there.
+        self.others.register(&id, others);
+        let options =
+            RegisterOptions { custom_health: vouched, ..RegisterOptions::new(TargetState::Initial) };
+        self.balanced.register(id.clone(), target, options);
         // With health checks disabled it is usable from the beginning, which may have been told before it was asked for.
-        if let (Some(target), Some(health)) = (self.balanced.target(&id), self.healths().get(&id)) {
-            note(health, &target);
-        }
+        self.tell_of(&id);
         receiver
+    }
+
+    /// Notes what a task's containers' own checks say of it.
+    pub(super) fn vouch(&self, task: &TaskId, vouched: CustomHealth) {
+        let id = TargetId::new(task.as_str());
+        if let Some(told) = self.registered().get_mut(&id) {
+            told.vouched = vouched;
+        }
+        self.balanced.vouch(&id, vouched);
+        self.tell_of(&id);
+    }
+
+    fn tell_of(&self, id: &TargetId) {
+        // First: what changes after the look is told after it.
+        let registered = self.registered();
+        if let (Some(told), Some(target)) = (registered.get(id), self.balanced.target(id)) {
+            note(told, &target, &self.others);
+        }
     }
 
     pub(super) fn demand(&self) -> BoxFuture<'static, ()> {
@@ -178,14 +242,27 @@ impl Group {
         self.balanced.meter(&TargetId::new(task.as_str()))
     }
 
-    pub(super) fn deregister(&self, task: &TaskId) -> BoxFuture<'static, ()> {
-        let id = TargetId::new(task.as_str());
-        self.healths().remove(&id);
-        self.balanced.deregister(&id).boxed()
+    /// The same of its requests at one of its other ports.
+    pub(super) fn meter_at(&self, port: u16, task: &TaskId) -> Option<TargetMeter> {
+        self.others.meter(port, &TargetId::new(task.as_str()))
     }
 
-    fn healths(&self) -> std::sync::MutexGuard<'_, HashMap<TargetId, watch::Sender<TargetHealth>>> {
-        self.healths.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn deregister(&self, task: &TaskId) -> BoxFuture<'static, ()> {
+        let id = TargetId::new(task.as_str());
+        self.registered().remove(&id);
+        let (here, elsewhere) = (self.balanced.deregister(&id), self.others.deregister(&id));
+        async move {
+            tokio::join!(here, elsewhere);
+        }
+        .boxed()
+    }
+
+    fn registered(&self) -> MutexGuard<'_, HashMap<TargetId, Told>> {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn production(&self) -> MutexGuard<'_, Vec<(TargetGroup, u32)>> {
+        self.production.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,13 +298,14 @@ impl Drop for Group {
 
 async fn tell(
     group: Arc<coracle_balancer::TargetGroup>,
-    healths: Arc<Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>>,
+    registered: Arc<Registered>,
+    others: Arc<OtherPorts>,
 ) {
     let mut changes = group.changes();
     // Changes that come while all targets are looked at are one more look, not one each.
     while changes.changed().await.is_ok() {
         let began = Instant::now();
-        note_all(&group, &healths);
+        note_all(&group, &registered, &others);
         // Each of thousands of targets that start together is a change, and a look at all of them. A small group never waits here.
         let pause = began.elapsed() * PAUSE_PER_LOOK;
         if pause >= WORTH_A_PAUSE {
@@ -236,35 +314,44 @@ async fn tell(
     }
 }
 
-fn note_all(
-    group: &coracle_balancer::TargetGroup,
-    healths: &Mutex<HashMap<TargetId, watch::Sender<TargetHealth>>>,
-) {
+fn note_all(group: &coracle_balancer::TargetGroup, registered: &Registered, others: &OtherPorts) {
     let targets = group.targets();
-    let healths = healths.lock().unwrap_or_else(PoisonError::into_inner);
+    let registered = registered.lock().unwrap_or_else(PoisonError::into_inner);
     for target in &targets {
-        if let Some(health) = healths.get(&target.id) {
-            note(health, target);
+        if let Some(told) = registered.get(&target.id) {
+            note(told, target, others);
         }
     }
 }
 
-fn note(health: &watch::Sender<TargetHealth>, target: &TargetDescription) {
-    let seen = match target.state {
-        TargetState::Healthy | TargetState::Unavailable => TargetHealth::Healthy,
+fn note(told: &Told, target: &TargetDescription, others: &OtherPorts) {
+    let (seen, found) = match target.state {
+        TargetState::Healthy | TargetState::Unavailable => (TargetHealth::Healthy, CustomHealth::Healthy),
         TargetState::Unhealthy => {
             let reason = target.description.clone().or_else(|| target.reason.map(str::to_owned));
-            TargetHealth::Unhealthy { reason: reason.unwrap_or_else(|| "Health checks failed".to_owned()) }
+            let reason = reason.unwrap_or_else(|| "Health checks failed".to_owned());
+            (TargetHealth::Unhealthy { reason }, CustomHealth::Unhealthy)
         }
-        TargetState::Initial | TargetState::Unused => TargetHealth::Initial,
+        TargetState::Initial | TargetState::Unused => (TargetHealth::Initial, CustomHealth::Unknown),
         // Whoever let it drain knows.
         TargetState::Draining => return,
     };
-    health.send_if_modified(|known| {
+    // A task is as well at its other ports as it is at the one that is checked.
+    others.vouch(&target.id, told.vouched.max(found));
+    told.health.send_if_modified(|known| {
         let news = *known != seen;
         *known = seen;
         news
     });
+}
+
+/// A task without health checks of its own is as well as its target group finds it.
+pub(super) fn vouched(health: Option<HealthStatus>) -> CustomHealth {
+    match health {
+        None | Some(HealthStatus::Healthy) => CustomHealth::Healthy,
+        Some(HealthStatus::Unknown) => CustomHealth::Unknown,
+        Some(HealthStatus::Unhealthy) => CustomHealth::Unhealthy,
+    }
 }
 
 /// A handler's container as a target: a request is a call in this process. Whichever runs now: a container may be started again in its place.

@@ -25,7 +25,7 @@ fn parse(configuration: Value, default: Option<&str>) -> Result<Option<ServiceCo
 fn a_port_is_offered_under_its_own_name_in_the_namespace_unless_it_has_others() {
     let plain = json!({"enabled": true, "namespace": "Shop.local", "services": [{"portName": "orders"}]});
     let connect = parse(plain, None).unwrap().unwrap();
-    let offer = connect.offer.unwrap();
+    let [offer] = connect.offers.as_slice() else { panic!("{connect:?}") };
     assert_eq!((connect.namespace.as_str(), offer.full_name().as_str()), ("shop.local", "orders.shop.local"));
     assert_eq!((offer.aliases.as_slice(), offer.ports()), (&[][..], vec![8080]));
 
@@ -33,20 +33,20 @@ fn a_port_is_offered_under_its_own_name_in_the_namespace_unless_it_has_others() 
         "portName": "orders", "discoveryName": "o", "clientAliases": [{"port": 80, "dnsName": "the-orders"}]}]});
     let connect =
         parse(named, Some("arn:aws:servicediscovery:us-east-1:000000000000:namespace/shop")).unwrap();
-    let offer = connect.unwrap().offer.unwrap();
+    let offer = connect.unwrap().offers.remove(0);
     assert_eq!((offer.full_name().as_str(), offer.ports()), ("o.shop", vec![80, 8080]));
     assert_eq!(offer.aliases, [Alias { name: "the-orders".to_owned(), port: 80 }]);
 
     let unnamed = json!({"enabled": true, "namespace": "shop",
         "services": [{"portName": "orders", "clientAliases": [{"port": 81}]}]});
-    let offer = parse(unnamed, None).unwrap().unwrap().offer.unwrap();
+    let offer = parse(unnamed, None).unwrap().unwrap().offers.remove(0);
     assert_eq!(offer.aliases, [Alias { name: "orders.shop".to_owned(), port: 81 }]);
 }
 
 #[test]
 fn one_that_offers_nothing_is_a_client_and_one_that_is_not_enabled_is_nothing() {
     let client = parse(json!({"enabled": true}), Some("shop")).unwrap().unwrap();
-    assert_eq!((client.namespace.as_str(), client.offer), ("shop", None));
+    assert_eq!((client.namespace.as_str(), client.offers), ("shop", Vec::new()));
     assert_eq!(client.configuration.namespace.as_deref(), Some("shop"));
     assert_eq!(parse(json!({"enabled": false, "namespace": "shop"}), None), Ok(None));
 }
@@ -64,7 +64,6 @@ fn what_cannot_be_is_refused_with_the_name_of_its_field() {
         (json!({"enabled": true, "namespace": "arn:aws:ecs:x:y:cluster/z"}), "namespace"),
         (json!({"enabled": true, "namespace": "a", "logConfiguration": {}}), "logConfiguration"),
         (with(json!({"portName": "nothing"})), "services[0].portName"),
-        (with(json!({"portName": "metrics"})), "8080 of container 'app'"),
         (with(json!({"portName": "datagrams"})), "protocol tcp"),
         (with(json!({"portName": "orders", "tls": {}})), "services[0].tls"),
         (with(json!({"portName": "orders", "timeout": {}})), "services[0].timeout"),
@@ -85,10 +84,50 @@ fn what_cannot_be_is_refused_with_the_name_of_its_field() {
         let error = parse(configuration.clone(), None).unwrap_err();
         assert!(error.contains(field), "{configuration}: {error}");
     }
-    let two = json!({"enabled": true, "namespace": "a",
-        "services": [{"portName": "orders"}, {"portName": "metrics"}]});
-    let error = parse(two, None).unwrap_err();
-    assert!(error.contains("services[1].portName \"metrics\""), "{error}");
+    for (second, why) in [
+        (json!({"portName": "metrics", "discoveryName": "orders"}), "has discoveryName \"orders\", too"),
+        (
+            json!({"portName": "metrics", "clientAliases": [{"port": 80, "dnsName": "o"}]}),
+            "has clientAliases o:80, too",
+        ),
+        (json!({"portName": "nothing"}), "services[1].portName \"nothing\""),
+        (json!({"portName": "metrics", "clientAliases": [{"port": 0}]}), "services[1].clientAliases[0].port"),
+    ] {
+        let first = json!({"portName": "orders", "clientAliases": [{"port": 80, "dnsName": "o"}]});
+        let two = json!({"enabled": true, "namespace": "a", "services": [first, second]});
+        let error = parse(two, None).unwrap_err();
+        assert!(error.contains("services[1]") && error.contains(why), "{second}: {error}");
+    }
+}
+
+#[test]
+fn each_port_is_offered_by_names_of_its_own() {
+    let two = json!({"enabled": true, "namespace": "shop", "services": [
+        {"portName": "metrics", "clientAliases": [{"port": 81, "dnsName": "orders"}]},
+        {"portName": "orders", "clientAliases": [{"port": 80, "dnsName": "orders"}]},
+    ]});
+    let offers = parse(two, None).unwrap().unwrap().offers;
+    let seen: Vec<_> =
+        offers.iter().map(|offer| (offer.full_name(), offer.ports(), offer.is_traffic_port)).collect();
+    let expected = [
+        ("metrics.shop".to_owned(), vec![81, 9090], false),
+        ("orders.shop".to_owned(), vec![80, 8080], true),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn what_was_kept_of_one_port_or_of_none_is_still_understood() {
+    let connect =
+        parse(json!({"enabled": true, "namespace": "shop", "services": [{"portName": "orders"}]}), None);
+    let connect = connect.unwrap().unwrap();
+    let mut kept = serde_json::to_value(&connect).unwrap();
+    let mut offer = kept.as_object_mut().unwrap().remove("offers").unwrap()[0].take();
+    offer.as_object_mut().unwrap().remove("isTrafficPort");
+    kept["offer"] = offer;
+    assert_eq!(serde_json::from_value::<ServiceConnect>(kept.clone()).unwrap(), connect);
+    kept["offer"] = Value::Null;
+    assert_eq!(serde_json::from_value::<ServiceConnect>(kept).unwrap().offers, []);
 }
 
 #[test]
@@ -98,6 +137,7 @@ fn two_services_of_a_namespace_cannot_have_one_name() {
         discovery_name: name.to_owned(),
         aliases: vec![Alias { name: "db".to_owned(), port: alias }],
         container_port: 1,
+        is_traffic_port: true,
     };
     let one = offer("shop", "one", 80);
     assert_eq!(one.conflict(&offer("shop", "one", 81)).unwrap(), "discoveryName \"one\"");

@@ -19,6 +19,9 @@ const OVER_WITHIN: Duration = Duration::from_secs(3600);
 /// By then a service that scales to zero sleeps, also where a task of it was protected for some minutes; a standalone task that hung where its images were loaded
 /// has been given up after the ten minutes that it has for them; and what ended has been written.
 const AT_REST_WITHIN: Duration = Duration::from_secs(700);
+/// By then a task that was told to stop is over, also one whose container never answers: the 30 s of its `stopTimeout`, the 10 s that a driver may take beyond
+/// them, and a moment to write it.
+const STOPPED_WITHIN: Duration = Duration::from_secs(45);
 /// In it nothing is written.
 const REST: Duration = Duration::from_secs(600);
 /// One run of so many also waits until nobody remembers anything.
@@ -47,7 +50,7 @@ impl Run {
         self.until_over("after beginning again").await;
         self.check("in the end").await;
         self.check_services().await;
-        self.check_stopped_tasks().await;
+        self.until_stopped().await;
         self.rest().await;
         self.delete_everything().await;
     }
@@ -162,10 +165,18 @@ impl Run {
         });
     }
 
-    async fn check_stopped_tasks(&self) {
-        for (arn, _) in self.reference.tasks.iter().filter(|(_, stopped)| **stopped) {
-            let live = self.keys("task/").await.into_iter().any(|key| key.ends_with(&last(arn)));
-            self.require(!live, || format!("{arn} was told to stop and runs"));
+    /// Whole services are no sign that standalone tasks have had their time: the last step may have told one to stop.
+    async fn until_stopped(&mut self) {
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        let told = self.reference.tasks.iter().filter(|(_, stopped)| **stopped);
+        let told: Vec<String> = told.map(|(arn, _)| last(arn)).collect();
+        loop {
+            let live = self.keys("task/").await;
+            let runs = |id: &&String| live.iter().any(|key| key.ends_with(id.as_str()));
+            let Some(left) = told.iter().find(runs) else { return };
+            self.require(Instant::now() < deadline, || format!("task {left} was told to stop and runs"));
+            sleep(Duration::from_secs(1)).await;
+            self.check("while tasks stop").await;
         }
     }
 
