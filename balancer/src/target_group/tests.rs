@@ -289,7 +289,7 @@ async fn of_usable_targets_those_get_requests_that_are_best_off_by_other_means()
         group.vouch(&id.into(), health);
         assert_eq!(asked(), expected, "{id} is {health:?}");
     }
-    assert!(group.targets().iter().all(|target| target.state == TargetState::Unavailable), "{group:?}");
+    assert!(group.targets().iter().all(|target| target.state == TargetState::Healthy), "{group:?}");
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@
 //! | `/leak?mib=1` | allocates, touches and never frees: adds up where instances are used again |
 //! | `/echo` | streams the request's body back |
 //! | `/task` | answers with the task's id |
-//! | `/sicken` | makes `/health` of this task fail from then on |
-//! | `/health` | 200, or 500 once the task was made ill |
+//! | `/sicken` | makes `/condition` of this task fail from then on |
+//! | `/condition` | 200, or 500 once the task was made ill |
 //! | `/headers` | answers with the request line and header fields it saw |
 //! | `/log?lines=1` | writes so many lines to standard output and standard error each |
 
@@ -79,7 +79,7 @@ async fn misbehave(request: Request<Body>) -> Result<Response<Body>> {
             std::fs::write(ILLNESS, "")?;
             text(StatusCode::OK, "ill\n")
         }
-        "/health" => match std::fs::exists(ILLNESS)? {
+        "/condition" => match std::fs::exists(ILLNESS)? {
             true => text(StatusCode::INTERNAL_SERVER_ERROR, "ill\n"),
             false => text(StatusCode::OK, "well\n"),
         },

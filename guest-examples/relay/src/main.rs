@@ -105,18 +105,23 @@ fn pass_on(answer: IncomingResponse) -> Result<Response<Body>> {
     Ok(response.body(body)?)
 }
 
+/// What comes of an answer. The stream is the first to be dropped: a body that has one may not be.
+struct Coming {
+    stream: AsyncInputStream,
+    _body: IncomingBody,
+}
+
 fn received(body: IncomingBody) -> Body {
     let Ok(stream) = body.stream() else { return Body::empty() };
-    // The stream goes before the body that it is of.
-    let coming = (AsyncInputStream::new(stream), body);
+    let coming = Coming { stream: AsyncInputStream::new(stream), _body: body };
     Body::from_try_stream(stream::unfold(Some(coming), |coming| async {
-        let (stream, body) = coming?;
+        let coming = coming?;
         let mut chunk = vec![0; CHUNK];
-        match stream.read(&mut chunk).await {
+        match coming.stream.read(&mut chunk).await {
             Ok(0) => None,
             Ok(length) => {
                 chunk.truncate(length);
-                Some((Ok(Bytes::from(chunk)), Some((stream, body))))
+                Some((Ok(Bytes::from(chunk)), Some(coming)))
             }
             Err(error) => Some((Err(error), None)),
         }

@@ -276,7 +276,7 @@ async fn a_replica_that_fails_its_containers_check_is_not_called_while_another_p
     let image = host.data.path().join("orders.wasm");
     std::fs::copy(guest("chaos"), &image).unwrap();
     let check =
-        json!({"command": ["CMD", "http", "http://localhost:8080/health"], "interval": 5, "retries": 1});
+        json!({"command": ["CMD", "http", "http://localhost:8080/condition"], "interval": 5, "retries": 1});
     host.register("orders", &image, json!({"portMappings": port(), "healthCheck": check})).await;
     create(&host, "orders", 2, found("orders"), &[]).await;
     std::fs::remove_file(&image).unwrap();

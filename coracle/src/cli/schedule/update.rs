@@ -19,8 +19,12 @@ pub(super) async fn main(args: ScheduleUpdate) -> Result<(), Failure> {
     if let Some(overrides) = task::overrides(&client, &definition, &args.overrides).await? {
         target.input = Some(overrides.to_string());
     }
-    let wanted = changed(known, target, &args);
-    let answer: Value = client.rest(Method::PUT, &path(&args.name), Some(&json!(wanted))).await?;
+    let mut wanted = json!(changed(known, target, &args));
+    // The path says it.
+    if let Some(wanted) = wanted.as_object_mut() {
+        wanted.remove("Name");
+    }
+    let answer: Value = client.rest(Method::PUT, &path(&args.name), Some(&wanted)).await?;
     output::print(args.api.output.output, &answer, || {
         format!("{}\n", answer["ScheduleArn"].as_str().unwrap_or_default())
     })
