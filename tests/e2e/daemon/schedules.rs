@@ -73,7 +73,7 @@ fn an_update_changes_what_it_says_and_leaves_the_rest() {
 
     for (wrong, part) in [
         ("schedule update nobody --disable", "Schedule nobody does not exist."),
-        ("schedule update nightly --task-definition none", "none"),
+        ("schedule update nightly --task-definition none", "TaskDefinition not found."),
         ("schedule update nightly --schedule hourly", "rate(value unit)"),
     ] {
         let refused = daemon.command(wrong).output();
