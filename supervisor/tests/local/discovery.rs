@@ -277,7 +277,8 @@ async fn a_replica_that_fails_its_containers_check_is_not_called_while_another_p
     std::fs::copy(guest("chaos"), &image).unwrap();
     let check =
         json!({"command": ["CMD", "http", "http://localhost:8080/condition"], "interval": 5, "retries": 1});
-    host.register("orders", &image, json!({"portMappings": port(), "healthCheck": check})).await;
+    let container = json!({"portMappings": port(), "healthCheck": check});
+    host.register_task("orders", &image, container, json!({"networkMode": "awsvpc"})).await;
     create(&host, "orders", 2, found("orders"), &[]).await;
     std::fs::remove_file(&image).unwrap();
     let web = relay(&host, "web", "http://orders", client()).await;
