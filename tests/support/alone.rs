@@ -1,4 +1,4 @@
-//! For tests that measure the whole process they run in: its memory, its descriptors.
+//! For tests that measure the whole process they run in: its memory, its descriptors, what it tells.
 
 use std::process::Command;
 

@@ -1,6 +1,9 @@
 //! The supervisor as a whole, over simulated tasks on a paused clock.
 
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#[path = "../../../tests/support/alone.rs"]
+mod alone;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod autoscaling;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod daemon;

@@ -9,6 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
+use crate::alone::alone;
 use crate::store::{Seen, StoreFaults, Troubles};
 use crate::world::World;
 
@@ -94,6 +95,10 @@ async fn cost_beside(services: usize) -> (usize, Seen) {
 
 #[tokio::test(start_paused = true)]
 async fn one_change_costs_the_same_beside_ten_services_and_beside_three_hundred() {
+    // Which messages anybody wants is noted for the whole process, by whichever test comes first.
+    if !alone("scale::one_change_costs_the_same_beside_ten_services_and_beside_three_hundred") {
+        return;
+    }
     let (few_looks, few) = cost_beside(10).await;
     let (many_looks, many) = cost_beside(300).await;
     let of_others = |keys: &[String]| -> Vec<String> {
