@@ -43,7 +43,8 @@ impl LeanBody {
             && let (Some(mut line), Some(pool)) = (self.line.take(), self.pool.take())
         {
             line.room = FIRST_READ;
-            if line.read.capacity() > FIRST_READ {
+            // What is left in it is more than the answer, and seen by the pool.
+            if line.read.is_empty() && line.read.capacity() > FIRST_READ {
                 line.read = BytesMut::new();
             }
             pool.put(Lean(line));
