@@ -21,7 +21,10 @@ pub(super) struct EventLog {
 
 #[derive(Debug)]
 enum Message {
+    /// Told once for as long as it stays as it is.
     Plain(String),
+    /// Names nobody: the same text again is of others.
+    Counted(String),
     Registered(usize, Slot),
 }
 
@@ -40,11 +43,12 @@ impl EventLog {
     }
 
     pub(super) fn draining(&mut self, tasks: usize) {
-        self.push(format!("has begun draining connections on {tasks} tasks."));
+        self.messages.push(Message::Counted(format!("has begun draining connections on {tasks} tasks.")));
     }
 
     pub(super) fn deregistered(&mut self, targets: usize, group: &str) {
-        self.push(format!("deregistered {targets} targets in (target-group {group})"));
+        let text = format!("deregistered {targets} targets in (target-group {group})");
+        self.messages.push(Message::Counted(text));
     }
 
     /// Tasks that become targets one after the other in a moment are one event.
@@ -114,19 +118,17 @@ impl EventLog {
         self.push("has reached a steady state.".to_owned());
     }
 
-    /// The transaction that writes what has happened since the last one. Repetitions of the last event are left out.
+    /// The transaction that writes what has happened since the last one. What is still as it was told last is left out.
     pub(super) fn flush(&mut self, key: &ServiceKey, groups: &Groups, now: Timestamp) -> Transaction {
         let mut write = Transaction::new();
         for message in std::mem::take(&mut self.messages) {
             let text = match message {
-                Message::Plain(text) => text,
+                Message::Plain(text) if self.last.as_ref() == Some(&text) => continue,
+                Message::Plain(text) | Message::Counted(text) => text,
                 Message::Registered(count, slot) => {
                     format!("registered {count} targets in (target-group {})", groups.of(slot))
                 }
             };
-            if self.last.as_ref() == Some(&text) {
-                continue;
-            }
             let event = ServiceEvent {
                 id: format!("{}-{:020}", key.name, self.next),
                 created_at: now,

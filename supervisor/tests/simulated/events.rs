@@ -100,6 +100,20 @@ async fn scaling_tells_of_tasks_together() {
     );
 }
 
+/// Each at another moment is an event, though it has the words of the one before.
+#[tokio::test(start_paused = true)]
+async fn every_target_is_told_of_however_they_come() {
+    let world = steady(1, PUBLISHED).await;
+    let known = world.told().await.len();
+    world.driver.set_faults(|faults| faults.latency = Duration::from_secs(10));
+    world.scale("web", 6).await.unwrap();
+    let out = world.told().await;
+    let counts = |text: &str| text.strip_prefix("registered ")?.split(' ').next()?.parse::<u32>().ok();
+    let counts: Vec<u32> = since(&out, known).into_iter().filter_map(counts).collect();
+    assert_eq!(counts.iter().sum::<u32>(), 5, "{out:?}");
+    assert!(counts.windows(2).any(|two| two[0] == two[1]), "none like the one before: {out:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_revision_tells_of_the_tasks_that_come_and_go_and_of_its_end() {
     let world = steady(1, PUBLISHED).await;
