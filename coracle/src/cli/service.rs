@@ -86,7 +86,7 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
         }
         input["serviceConnectConfiguration"] = connect;
     }
-    change(&args.cluster, "CreateService", &input).await
+    change_and(args.wait, &args.cluster, "CreateService", &input, &args.name).await
 }
 
 /// A port of a task definition under the service's own name, in its namespace and alone.
@@ -158,11 +158,22 @@ async fn update(args: ServiceUpdate) -> Result<(), Failure> {
     if args.force_new_deployment {
         input["forceNewDeployment"] = json!(true);
     }
-    if args.wait {
-        Client::new(&args.cluster.api).ecs::<Value>("UpdateService", &input).await?;
-        return rollout::wait_for_it(&args.cluster, &args.name).await;
+    change_and(args.wait, &args.cluster, "UpdateService", &input, &args.name).await
+}
+
+/// The same, and if a person wants to `wait`, what became of it.
+async fn change_and(
+    wait: bool,
+    cluster: &ClusterArgs,
+    operation: &str,
+    input: &Value,
+    name: &str,
+) -> Result<(), Failure> {
+    if !wait {
+        return change(cluster, operation, input).await;
     }
-    change(&args.cluster, "UpdateService", &input).await
+    Client::new(&cluster.api).ecs::<Value>(operation, input).await?;
+    rollout::wait_for_it(cluster, name).await
 }
 
 /// An operation whose answer is the service as it is now wanted.

@@ -16,13 +16,14 @@ fn endpoint(daemon: &Daemon) -> SocketAddr {
 /// `web` with two tasks of `hello`, checked often.
 fn web(daemon: &Daemon, options: &str) {
     daemon.register("web", json!({ "image": guest("hello"), "memory": 64 }));
-    daemon.output(&format!(
-        "service create web -t web -r 2 --listen 127.0.0.1:0 --health-path /health \
+    let steady = "service web is steady: 2 tasks of web:1\n";
+    let created = daemon.output(&format!(
+        "service create web -t web --desired-count 2 --listen 127.0.0.1:0 --health-path /health \
          --tag coracle.health-check.interval=0.2 --tag coracle.health-check.timeout=0.1 \
-         --tag coracle.proving-time=1 {options}"
+         --tag coracle.proving-time=1 --wait {options}"
     ));
-    let waited = daemon.output("service wait web").stdout;
-    assert_eq!(waited, "service web is steady: 2 tasks of web:1\n");
+    assert_eq!(created.stdout, steady);
+    assert_eq!(daemon.output("service wait web").stdout, steady);
 }
 
 fn status_of_newest(daemon: &Daemon) -> Value {

@@ -21,7 +21,7 @@ pub(crate) enum ServiceCommand {
     Ls(ClusterArgs),
     /// Create a service
     #[command(
-        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
+        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker --wait\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
     )]
     Create(Box<ServiceCreate>),
     /// Show one service, its deployments and newest events
@@ -72,7 +72,7 @@ pub(crate) struct ServiceCreate {
     pub(crate) task_definition: String,
 
     /// How many tasks
-    #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::replicas, allow_negative_numbers = true)]
+    #[arg(short, long, alias = "desired-count", value_name = "N", default_value = "1", value_parser = values::replicas, allow_negative_numbers = true)]
     pub(crate) replicas: u32,
 
     /// One task on each node: ECS's scheduling strategy DAEMON
@@ -105,6 +105,10 @@ pub(crate) struct ServiceCreate {
     /// Put a tag on it
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::variable)]
     pub(crate) tags: Vec<(String, String)>,
+
+    /// Wait until its tasks run and are healthy
+    #[arg(short, long)]
+    pub(crate) wait: bool,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -225,7 +229,7 @@ pub(crate) struct ServiceUpdate {
     pub(crate) task_definition: Option<String>,
 
     /// How many tasks
-    #[arg(short, long, value_name = "N", value_parser = values::replicas, allow_negative_numbers = true)]
+    #[arg(short, long, alias = "desired-count", value_name = "N", value_parser = values::replicas, allow_negative_numbers = true)]
     pub(crate) replicas: Option<u32>,
 
     /// Replace the tasks even when nothing else changes
