@@ -161,6 +161,13 @@ async fn update(args: ServiceUpdate) -> Result<(), Failure> {
     change_and(args.wait, &args.cluster, "UpdateService", &input, &args.name).await
 }
 
+/// An operation whose answer is the service as it is now wanted.
+async fn change(cluster: &ClusterArgs, operation: &str, input: &Value) -> Result<(), Failure> {
+    let mut answer: Value = Client::new(&cluster.api).ecs(operation, input).await?;
+    let service: Service = serde_json::from_value(answer["service"].take()).map_err(Failure::failed)?;
+    output::print(cluster.api.output.output, &service, || table(std::slice::from_ref(&service)))
+}
+
 /// The same, and if a person wants to `wait`, what became of it.
 async fn change_and(
     wait: bool,
@@ -174,13 +181,6 @@ async fn change_and(
     }
     Client::new(&cluster.api).ecs::<Value>(operation, input).await?;
     rollout::wait_for_it(cluster, name).await
-}
-
-/// An operation whose answer is the service as it is now wanted.
-async fn change(cluster: &ClusterArgs, operation: &str, input: &Value) -> Result<(), Failure> {
-    let mut answer: Value = Client::new(&cluster.api).ecs(operation, input).await?;
-    let service: Service = serde_json::from_value(answer["service"].take()).map_err(Failure::failed)?;
-    output::print(cluster.api.output.output, &service, || table(std::slice::from_ref(&service)))
 }
 
 async fn all(client: &Client, cluster: &str) -> Result<Vec<Service>, Failure> {
