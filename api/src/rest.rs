@@ -43,12 +43,7 @@ impl RestRequest {
     pub(crate) fn new(method: Method, uri: &Uri, body: Bytes) -> Result<Self, ApiError> {
         let path =
             uri.path().split('/').skip(2).map(|segment| decode(segment, false)).collect::<Result<_, _>>()?;
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let query = pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(name, true)?, decode(value, true)?))
-        });
-        Ok(Self { method, path, query: query.collect::<Result<_, ApiError>>()?, body })
+        Ok(Self { method, path, query: pairs(uri.query().unwrap_or_default())?, body })
     }
 
     /// The operation's input: the body's members, with those of path and query put to them.
@@ -121,6 +116,19 @@ pub(crate) fn check_media_type(method: &Method, headers: &HeaderMap) -> Result<(
         "UnsupportedMediaTypeException",
         "The Content-Type must be application/json.",
     ))
+}
+
+/// The pairs of a query or a form, decoded, in the order they came in.
+///
+/// # Errors
+/// `ValidationException` for a percent sign that encodes nothing, or bytes that are no UTF-8.
+pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, ApiError> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    let decoded = pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode(name, true)?, decode(value, true)?))
+    });
+    decoded.collect()
 }
 
 fn decode(text: &str, plus_is_space: bool) -> Result<String, ApiError> {

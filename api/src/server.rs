@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use coracle_supervisor::Supervisor;
 
-use crate::{ApiError, RestRequest, Services, guard, json, rest, session};
+use crate::{ApiError, RestRequest, Services, guard, json, query, rest, session};
 
 /// The port that AWS's local stand-ins listen on, and the address nobody else can reach.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:4566";
@@ -166,6 +166,10 @@ async fn answer(
     slot: Arc<OwnedSemaphorePermit>,
 ) -> Response<Full<Bytes>> {
     let request_id = Uuid::new_v4().to_string();
+    if request.method() == Method::POST && request.uri().path() == "/" && query::is_form(request.headers()) {
+        let answered = form(request, shared, slot, request_id.clone()).await;
+        return query::respond(answered, &request_id);
+    }
     let is_session = session::id_of(&request).is_some();
     let answered = match &shared.sessions {
         Some(supervisor) if is_session => join_session(request, supervisor, &shared, slot).await,
@@ -233,6 +237,19 @@ async fn operation(
     let target = guard::target(request.headers())?.to_owned();
     let body = read_body(request.into_body(), &shared.limits).await?;
     to_its_end(slot, async move { shared.services.call(&target, body).await }).await
+}
+
+/// An operation of a service that is spoken to by forms.
+async fn form(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+    slot: Arc<OwnedSemaphorePermit>,
+    request_id: String,
+) -> Result<Bytes, ApiError> {
+    guard::check_origin(request.headers())?;
+    query::check_signed(request.headers())?;
+    let body = read_body(request.into_body(), &shared.limits).await?;
+    to_its_end(slot, async move { shared.services.call_form(&body, &request_id).await }).await
 }
 
 async fn rest_operation(

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::ApiError;
+use crate::query::{QueryService, QueryServices};
 use crate::rest::{RestService, RestServices};
 
 /// One of AWS's services, spoken in JSON 1.1.
@@ -22,6 +23,7 @@ pub trait Service: Send + Sync + 'static {
 #[derive(Default, Clone)]
 pub struct Services {
     json: Vec<Arc<dyn Service>>,
+    query: QueryServices,
     rest: RestServices,
 }
 
@@ -39,6 +41,13 @@ impl Services {
         self
     }
 
+    /// These services and one more that is spoken to by forms, and in JSON.
+    #[must_use]
+    pub fn with_query(mut self, service: impl QueryService + Clone) -> Self {
+        self.query.add(service.clone());
+        self.with(service)
+    }
+
     /// These services and one more that speaks REST JSON.
     #[must_use]
     pub fn with_rest(mut self, service: impl RestService) -> Self {
@@ -50,6 +59,11 @@ impl Services {
     #[must_use]
     pub fn rest(&self, path: &str) -> Option<Arc<dyn RestService>> {
         self.rest.find(path)
+    }
+
+    /// Runs the operation that a form names, and returns XML.
+    pub(crate) async fn call_form(&self, body: &[u8], request_id: &str) -> Result<Bytes, ApiError> {
+        self.query.call(body, request_id).await
     }
 
     /// Runs the operation that `target` names.
@@ -67,6 +81,10 @@ impl Services {
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let json: Vec<_> = self.json.iter().map(|service| service.target_prefix()).collect();
-        f.debug_struct("Services").field("json", &json).field("rest", &self.rest).finish()
+        f.debug_struct("Services")
+            .field("json", &json)
+            .field("query", &self.query)
+            .field("rest", &self.rest)
+            .finish()
     }
 }

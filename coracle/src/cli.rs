@@ -9,6 +9,7 @@ mod cluster;
 pub(crate) mod error;
 mod events;
 mod exec;
+mod load_balancer;
 mod logs;
 mod output;
 mod output_of_tasks;
@@ -22,6 +23,7 @@ mod serve;
 mod service;
 mod signals;
 mod stats;
+mod target_group;
 mod task;
 mod task_definition;
 mod up;
@@ -68,6 +70,10 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Schedule(command) => client(schedule::main(command)),
         Command::Task(command) => client(task::main(command)),
         Command::TaskDefinition(command) => client(task_definition::main(command)),
+        Command::LoadBalancer(command) => client(load_balancer::main(command)),
+        Command::Listener(command) => client(load_balancer::listener(command)),
+        Command::Rule(command) => client(load_balancer::rule(command)),
+        Command::TargetGroup(command) => client(target_group::main(command)),
         Command::Parameter(command) => client(parameter::main(command)),
         Command::Secret(command) => client(secret::main(command)),
         Command::Capacity(command) => client(capacity::main(command)),

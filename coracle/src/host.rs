@@ -9,7 +9,8 @@ use std::{
 };
 
 use coracle_api::{
-    AutoScaling, CloudWatch, Coracle, Ecs, Logs, ParameterStore, Scheduler, SecretsManager, Server, Services,
+    AutoScaling, CloudWatch, Coracle, Ecs, LoadBalancing, Logs, ParameterStore, Scheduler, SecretsManager,
+    Server, Services,
 };
 use coracle_balancer::{Balancer, BalancerConfig, BalancerError, Tracer, TracingConfig};
 use coracle_runtime::network::lookup::SystemResolver;
@@ -278,6 +279,7 @@ impl HostBuilder {
                 .with(CloudWatch::new(supervisor.clone()))
                 .with(Logs::new(driver.clone()))
                 .with(Coracle::new(supervisor.clone()))
+                .with_query(LoadBalancing::new(supervisor.clone()))
                 .with(SecretsManager::new(supervisor.clone()))
                 .with(ParameterStore::new(supervisor.clone()))
                 .with_rest(Scheduler::new(supervisor.clone()));

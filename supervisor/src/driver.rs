@@ -3,6 +3,7 @@
 //! The agent owns the order of things (dependencies, health, deregister before stop, reasons); a driver only does single steps. So the
 //! simulated driver in [`crate::testing`] exercises the very state machines that the real one runs under.
 
+mod load_balancing;
 pub mod local;
 mod meters;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use coracle_balancer::TargetDescription;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::StatusCode;
@@ -27,14 +29,15 @@ use crate::model::publication::Publication;
 use crate::model::service_connect::Offer;
 use crate::model::task::{HealthStatus, NetworkBinding, TargetHealth, TaskOverride};
 use crate::model::task_definition::TaskDefinition;
+pub use load_balancing::{ListenerSettings, RuleSettings, TargetGroupSettings};
 pub use meters::{ContainerMeters, TaskMeters};
 
 /// What runs tasks on this node and publishes services.
 #[async_trait]
 pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Whether tasks of this definition could be made here: its images exist, are WebAssembly we can run, and fit their memory limits. Asked
-    /// before a request is accepted, so that a mistake is told to the person who made it. `published`: whether they shall answer requests too.
-    async fn check(&self, definition: &TaskDefinition, published: bool) -> Result<(), Unrunnable>;
+    /// before a request is accepted, so that a mistake is told to the person who made it. `answers`: the container that shall answer requests too.
+    async fn check(&self, definition: &TaskDefinition, answers: Option<&str>) -> Result<(), Unrunnable>;
 
     /// Loads a task's images and reserves its address and files. Dropping the future undoes what it did.
     async fn prepare(&self, launch: Arc<TaskLaunch>) -> Result<Arc<dyn Sandbox>, StartFailure>;
@@ -55,6 +58,26 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Closes a service's listeners: they take no new connection and let requests in flight finish within `deadline`. Its target groups are
     /// forgotten; the first is the one it was published with.
     async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration);
+
+    /// Ends what [`announce`](Self::announce) and [`route`](Self::route) did for a service whose target groups are not its own: nobody finds it by name, and
+    /// rules whose requests it shifted do again what they were made to do. The groups stay.
+    fn detach(&self, published: &TargetGroup);
+
+    /// Has a target group be as it is kept: it begins to exist, or changes in place.
+    fn keep_target_group(&self, group: &TargetGroupSettings);
+
+    /// Forgets a target group that no listener and no service has any more.
+    fn forget_target_group(&self, arn: &str);
+
+    /// Has a listener be as it is kept, and answers where it listens. One that is open changes its rules without closing a connection; where its address
+    /// changes, the new one is open before the old is closed.
+    async fn open_listener(&self, listener: &ListenerSettings) -> Result<SocketAddr, PublishError>;
+
+    /// Closes a listener: it takes no new connection and lets requests in flight finish within `deadline`.
+    async fn close_listener(&self, arn: &str, deadline: Duration);
+
+    /// The targets of a group, those that drain included.
+    fn target_health(&self, target_group_arn: &str) -> Vec<TargetDescription>;
 
     /// The crashes of a task's containers that are kept, oldest first; also of a task that is over.
     async fn crashes(&self, task: &TaskId) -> Vec<CrashReport>;
@@ -146,6 +169,8 @@ pub struct TaskLaunch {
     pub namespace: Option<String>,
     /// Whether others find it by name.
     pub offers: bool,
+    /// The container and its port that its service's requests come to, where the service says it.
+    pub traffic: Option<(String, u16)>,
     /// The ports that they find it at beside the one that its service's requests come to.
     pub other_ports: Vec<u16>,
     /// What each container finds in its environment.
@@ -329,4 +354,7 @@ pub enum PublishError {
     /// The address is not this host's, or binding is not allowed.
     #[error("cannot listen on {0}: {1}")]
     Refused(SocketAddr, String),
+    /// A rule cannot be what it says: the field, and why.
+    #[error("{0}")]
+    Rule(String),
 }

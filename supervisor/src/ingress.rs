@@ -29,10 +29,12 @@ pub(crate) struct Ingress {
 struct Endpoint {
     /// Its listener's; none where it is only found by name.
     address: Option<SocketAddr>,
-    /// Where its requests go now.
-    traffic: Traffic,
+    /// Where its requests go now; none before that was said.
+    traffic: Option<Traffic>,
     /// What it is found by.
     offers: Vec<Offer>,
+    /// Its target group, where that is not its own and stays when it goes.
+    attached_to: Option<TargetGroup>,
 }
 
 impl Ingress {
@@ -42,11 +44,11 @@ impl Ingress {
 
     /// One of the target groups of a published service.
     pub(crate) fn group(&self, key: &ServiceKey, publication: &Publication, slot: Slot) -> TargetGroup {
-        TargetGroup {
-            arn: self.identity.target_group(&key.cluster, &key.name, slot),
-            name: key.name.to_string(),
-            publication: publication.clone(),
-        }
+        let arn = match &publication.attachment {
+            Some(attachment) => attachment.group(slot).to_owned(),
+            None => self.identity.target_group(&key.cluster, &key.name, slot),
+        };
+        TargetGroup { arn, name: key.name.to_string(), publication: publication.clone() }
     }
 
     /// Opens a service's listeners, and sends its requests where they belong.
@@ -56,8 +58,10 @@ impl Ingress {
         publication: &Publication,
         traffic: Traffic,
     ) -> Result<(), PublishError> {
-        let address = self.driver.publish(&self.group(key, publication, Slot::Blue)).await?;
-        let begins_with = Endpoint { address, traffic: Traffic::default(), offers: Vec::new() };
+        let group = self.group(key, publication, Slot::Blue);
+        let address = self.driver.publish(&group).await?;
+        let attached_to = publication.attachment.is_some().then_some(group);
+        let begins_with = Endpoint { address, traffic: None, offers: Vec::new(), attached_to };
         self.lock().entry(key.clone()).or_insert(begins_with);
         self.route(key, publication, traffic);
         Ok(())
@@ -83,7 +87,8 @@ impl Ingress {
     pub(crate) fn route(&self, key: &ServiceKey, publication: &Publication, traffic: Traffic) {
         // Held to the end: what is noted is what is so.
         let mut endpoints = self.lock();
-        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.traffic != traffic) else {
+        let Some(endpoint) = endpoints.get_mut(key).filter(|endpoint| endpoint.traffic != Some(traffic))
+        else {
             return;
         };
         let group = |slot| self.group(key, publication, slot);
@@ -93,7 +98,7 @@ impl Ingress {
             test: group(traffic.test()),
         };
         self.driver.route(&group(Slot::Blue), &routing);
-        endpoint.traffic = traffic;
+        endpoint.traffic = Some(traffic);
     }
 
     /// Resolves when a request waits for the first task of a published service.
@@ -108,12 +113,20 @@ impl Ingress {
 
     /// Where a published service's requests go now.
     pub(crate) fn traffic(&self, key: &ServiceKey) -> Option<Traffic> {
-        self.lock().get(key).map(|endpoint| endpoint.traffic)
+        self.lock().get(key).and_then(|endpoint| endpoint.traffic)
     }
 
     pub(crate) async fn unpublish(&self, key: &ServiceKey) {
-        if self.lock().remove(key).is_some() {
-            self.driver.unpublish(&self.groups(key), CLOSE_DEADLINE).await;
+        let endpoint = self.lock().remove(key);
+        if let Some(endpoint) = endpoint {
+            self.take_down(key, endpoint, CLOSE_DEADLINE).await;
+        }
+    }
+
+    async fn take_down(&self, key: &ServiceKey, endpoint: Endpoint, deadline: Duration) {
+        match endpoint.attached_to {
+            Some(group) => self.driver.detach(&group),
+            None => self.driver.unpublish(&self.groups(key), deadline).await,
         }
     }
 
@@ -123,9 +136,9 @@ impl Ingress {
 
     /// Closes every listener, all at the same time.
     pub(crate) async fn close(&self, deadline: Duration) {
-        let keys: Vec<ServiceKey> = self.lock().drain().map(|(key, _)| key).collect();
-        let closing = keys.iter().map(|key| async {
-            self.driver.unpublish(&self.groups(key), deadline).await;
+        let endpoints: Vec<(ServiceKey, Endpoint)> = self.lock().drain().collect();
+        let closing = endpoints.into_iter().map(|(key, endpoint)| async move {
+            self.take_down(&key, endpoint, deadline).await;
         });
         futures_util::future::join_all(closing).await;
     }

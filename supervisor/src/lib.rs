@@ -19,6 +19,7 @@
 //! | `agent` | tasks: `runner` leads each through its life; `restore` after a crash; `history` of those that are over |
 //! | `metering` | what tasks cost, and what they used |
 //! | `ingress` | which services are published |
+//! | `load_balancing` | load balancers and target groups as the driver has them |
 //! | [`secrets`] | where the values of secrets come from |
 //! | [`hooks`] | what asks whether a deployment may go on |
 //! | [`sessions`] | people who talk to programs inside tasks |
@@ -63,6 +64,7 @@ pub mod driver;
 mod error;
 pub mod hooks;
 mod ingress;
+mod load_balancing;
 mod metadata;
 mod metering;
 pub mod model;

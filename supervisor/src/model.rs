@@ -12,6 +12,7 @@ pub mod deployment;
 pub mod environment_file;
 pub mod health_check;
 pub mod labels;
+pub mod load_balancing;
 pub mod log_configuration;
 pub mod names;
 pub mod overrides;

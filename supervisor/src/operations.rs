@@ -4,11 +4,13 @@
 //! anything: the loops see the change and act. The API and the command line are thin layers over these.
 
 pub mod alarms;
+mod attachments;
 pub mod autoscaling;
 pub mod clusters;
 pub mod execute_command;
 mod fields;
 pub(crate) mod host_ports;
+pub mod load_balancing;
 mod new_service;
 pub mod parameters;
 pub mod reclaim_capacity;
@@ -39,6 +41,7 @@ pub use alarms::*;
 pub use autoscaling::*;
 pub use clusters::*;
 pub use execute_command::*;
+pub use load_balancing::*;
 pub use parameters::*;
 pub use reclaim_capacity::*;
 pub use schedules::*;

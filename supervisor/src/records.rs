@@ -15,6 +15,8 @@
 //! | `schedule/<name>` | [`ScheduleRecord`](crate::model::scheduled_run::ScheduleRecord) | operations; the schedules' loop tells how far it is |
 //! | `usage/<month>/<c>/service/<s>`, `.../family/<f>` | [`UsageRecord`](crate::model::usage::UsageRecord) | metering |
 //! | `secret/<name>`, `parameter/<name>` | [`Sealed`](crate::secrets::vault::Sealed): the value in it is encrypted | operations |
+//! | `load-balancer/<name>` | [`LoadBalancerRecord`](crate::model::load_balancing::load_balancer::LoadBalancerRecord), with its listeners and rules | operations |
+//! | `target-group/<name>` | [`TargetGroupRecord`](crate::model::load_balancing::target_group::TargetGroupRecord) | operations |
 //! | `alarm/<name>` | [`Alarm`](crate::model::alarm::Alarm) | operations |
 //! | `session/task/<c>/<s>/<id>` | [`TaskRecord`] of a service's task | scheduler; StopTask |
 //! | `session/task-service/<c>/<id>` | name of the task's service | scheduler |
@@ -296,6 +298,8 @@ pub(crate) mod keys {
     pub(crate) const SCHEDULES: &str = "schedule/";
     pub(crate) const USAGE: &str = "usage/";
     pub(crate) const ALARMS: &str = "alarm/";
+    pub(crate) const LOAD_BALANCERS: &str = "load-balancer/";
+    pub(crate) const TARGET_GROUPS: &str = "target-group/";
     pub(crate) const RUN_TOKENS: &str = "run-token/";
     pub(crate) const SERVICE_TASKS: &str = "session/task/";
     pub(crate) const STATUSES: &str = "session/status/";
@@ -395,6 +399,12 @@ pub(crate) mod keys {
             SecretService::SecretsManager => format!("secret/{name}"),
             SecretService::ParameterStore => format!("parameter/{name}"),
         }
+    }
+    pub(crate) fn load_balancer(name: &str) -> String {
+        format!("{LOAD_BALANCERS}{name}")
+    }
+    pub(crate) fn target_group(name: &str) -> String {
+        format!("{TARGET_GROUPS}{name}")
     }
     pub(crate) fn alarm(name: &str) -> String {
         format!("{ALARMS}{name}")

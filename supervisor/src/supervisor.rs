@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::error::OperationError;
 use crate::hooks::{HookCaller, HttpHooks};
 use crate::ingress::Ingress;
+use crate::load_balancing::{self, LoadBalancing};
 use crate::metering::Meter;
 use crate::model::arn::Identity;
 use crate::model::deployment::NewIds;
@@ -105,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) ingress: Ingress,
+    pub(crate) load_balancing: LoadBalancing,
     pub(crate) rng: Mutex<StdRng>,
     /// What there is to measure.
     pub(crate) running: Running,
@@ -139,6 +141,7 @@ impl Supervisor {
             vault: Vault::new(records.clone(), secret_key),
             records,
             ingress: Ingress::new(Arc::clone(&driver), config.identity.clone()),
+            load_balancing: LoadBalancing::new(Arc::clone(&driver), config.identity.clone()),
             driver,
             rng: Mutex::new(rng),
             running: Running::default(),
@@ -149,12 +152,14 @@ impl Supervisor {
             config,
         });
         restore::standalone_tasks(&shared).await?;
+        load_balancing::restore(&shared).await?;
 
         let mut tasks = JoinSet::new();
         let (ask, asked) = oneshot::channel();
         tasks.spawn(Agent::new(Arc::clone(&shared)).run(asked));
         tasks.spawn(History::new(Arc::clone(&shared)).run());
         tasks.spawn(Meter::run(Arc::clone(&shared)));
+        tasks.spawn(load_balancing::run(Arc::clone(&shared)));
         tasks.spawn(Engine::new(Arc::clone(&shared)).run());
         let scheduler = tasks.spawn(Scheduler::new(Arc::clone(&shared)).run());
         let loops = Loops {
@@ -177,7 +182,7 @@ impl Supervisor {
         if let Some(schedules) = self.loops.schedules.get() {
             schedules.abort();
         }
-        self.shared.ingress.close(deadline).await;
+        tokio::join!(self.shared.ingress.close(deadline), self.shared.load_balancing.close(deadline));
         let ask = lock(&self.loops.agent).take();
         if let Some(ask) = ask {
             let (done, all_stopped) = oneshot::channel();
@@ -223,6 +228,10 @@ impl Supervisor {
 
     pub(crate) fn ingress(&self) -> &Ingress {
         &self.shared.ingress
+    }
+
+    pub(crate) fn load_balancing(&self) -> &LoadBalancing {
+        &self.shared.load_balancing
     }
 
     /// Sends a service's requests where its record says.

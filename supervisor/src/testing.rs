@@ -4,6 +4,7 @@
 //! is a breach that [`SimulatedDriver::breaches`] tells.
 
 mod faults;
+mod listeners;
 mod load;
 mod observed;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use coracle_balancer::TargetDescription;
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, pending};
 use rand::rngs::StdRng;
@@ -22,8 +24,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::driver::{
-    ContainerExit, ContainerMeters, Driver, Execution, OutputStream, PublishError, Routing, Sandbox,
-    StartFailure, StartFailureKind, TargetGroup, TaskLaunch, TaskMeters, Unrunnable, Usage,
+    ContainerExit, ContainerMeters, Driver, Execution, ListenerSettings, OutputStream, PublishError, Routing,
+    Sandbox, StartFailure, StartFailureKind, TargetGroup, TargetGroupSettings, TaskLaunch, TaskMeters,
+    Unrunnable, Usage,
 };
 use crate::model::crash::CrashReport;
 use crate::model::health_check::Probe;
@@ -162,16 +165,11 @@ impl SimulatedDriver {
             knocks.notify_waiters();
         }
     }
-
-    /// Takes a port, as another program would.
-    pub fn occupy(&self, address: SocketAddr) {
-        self.world.lock().used_ports.insert(address);
-    }
 }
 
 #[async_trait]
 impl Driver for SimulatedDriver {
-    async fn check(&self, _definition: &TaskDefinition, _published: bool) -> Result<(), Unrunnable> {
+    async fn check(&self, _definition: &TaskDefinition, _answers: Option<&str>) -> Result<(), Unrunnable> {
         Ok(())
     }
 
@@ -210,24 +208,7 @@ impl Driver for SimulatedDriver {
     }
 
     async fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError> {
-        let mut state = self.world.lock();
-        if let Some(address) = state.listeners.get(&group.arn) {
-            return Ok(Some(*address));
-        }
-        let Some(mut address) = group.publication.listen else { return Ok(None) };
-        let chance = state.faults.publish_fails;
-        if state.rng.random_bool(chance) {
-            return Err(PublishError::PortInUse(address));
-        }
-        let any = address.port() == 0;
-        while address.port() == 0 || any && state.listeners.values().any(|used| *used == address) {
-            address.set_port(state.rng.random_range(30_000..60_000));
-        }
-        if state.used_ports.contains(&address) || state.listeners.values().any(|used| *used == address) {
-            return Err(PublishError::PortInUse(address));
-        }
-        state.listeners.insert(group.arn.clone(), address);
-        Ok(Some(address))
+        self.world.lock().publish(group)
     }
 
     fn announce(&self, published: &TargetGroup, offers: &[Offer]) {
@@ -252,6 +233,26 @@ impl Driver for SimulatedDriver {
         state.listeners.remove(&target_group_arns[0]);
         state.routings.remove(&target_group_arns[0]);
         state.offers.remove(&target_group_arns[0]);
+    }
+
+    fn detach(&self, published: &TargetGroup) {
+        self.world.lock().offers.remove(&published.arn);
+    }
+
+    fn keep_target_group(&self, _group: &TargetGroupSettings) {}
+
+    fn forget_target_group(&self, _arn: &str) {}
+
+    async fn open_listener(&self, listener: &ListenerSettings) -> Result<SocketAddr, PublishError> {
+        self.world.lock().open_listener(listener)
+    }
+
+    async fn close_listener(&self, arn: &str, _deadline: Duration) {
+        self.world.lock().listeners.remove(arn);
+    }
+
+    fn target_health(&self, _target_group_arn: &str) -> Vec<TargetDescription> {
+        Vec::new()
     }
 
     async fn crashes(&self, _task: &TaskId) -> Vec<CrashReport> {

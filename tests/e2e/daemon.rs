@@ -7,6 +7,7 @@ mod deployments;
 mod discovery;
 mod exec;
 mod health;
+mod load_balancing;
 mod logs;
 mod network;
 mod recovery;

@@ -13,6 +13,7 @@ use super::*;
 use crate::Service;
 
 /// Answers with its input; `Wait` says that it began, and again when it ended.
+#[derive(Clone)]
 struct Echo(mpsc::UnboundedSender<&'static str>);
 
 #[async_trait]
@@ -37,6 +38,16 @@ impl Service for Echo {
     }
 }
 
+impl crate::QueryService for Echo {
+    fn version(&self) -> &'static str {
+        "2026-11-28"
+    }
+
+    fn namespace(&self) -> &'static str {
+        "urn:echo"
+    }
+}
+
 struct Running {
     address: SocketAddr,
     stop: CancellationToken,
@@ -49,7 +60,7 @@ async fn start(limits: Limits) -> Running {
     let address = listener.local_addr().unwrap();
     let (sender, events) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let server = Server::new(listener, Services::new().with(Echo(sender))).with_limits(limits);
+    let server = Server::new(listener, Services::new().with_query(Echo(sender))).with_limits(limits);
     Running { address, server: tokio::spawn(server.run(stop.clone())), stop, events }
 }
 
@@ -100,6 +111,51 @@ async fn errors_have_a_status_a_type_and_a_message() {
         let answer = exchange(running.address, &request(target, "{}")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {answer}");
         assert!(answer.contains(body), "{target}: {answer}");
+    }
+}
+
+/// As AWS's clients send it to services that are spoken to by forms.
+fn form(body: &str) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\
+         X-Amz-Date: 20261128T000000Z\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn a_form_is_answered_in_xml() {
+    let running = start(Limits::default()).await;
+    let body = "Action=Echo&Version=2026-11-28&Names.member.1=a%26b";
+    let answer = exchange(running.address, &form(body)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("content-type: text/xml\r\n"), "{answer}");
+    let xml = "<EchoResponse xmlns=\"urn:echo\"><EchoResult><got><Names><member>a&amp;b</member></Names></got></EchoResult>";
+    assert!(answer.contains(xml), "{answer}");
+    for (body, status, code) in [
+        ("Action=Fail&Version=2026-11-28", "400", "<Code>ClusterNotFoundException</Code>"),
+        ("Action=Nope&Version=2026-11-28", "400", "<Code>InvalidAction</Code>"),
+        ("Action=Echo&Version=2015-12-01", "400", "<Code>InvalidAction</Code>"),
+        ("Version=2026-11-28", "400", "<Code>MissingAction</Code>"),
+        ("Action=Panic&Version=2026-11-28", "500", "<Type>Receiver</Type>"),
+    ] {
+        let answer = exchange(running.address, &form(body)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{body}: {answer}");
+        assert!(answer.contains(code), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_a_web_page_could_send_does_nothing() {
+    let running = start(Limits::default()).await;
+    let good = form("Action=Echo&Version=2026-11-28");
+    for (what, bytes) in [
+        ("no date, which no page can add", good.replace("X-Amz-Date: 20261128T000000Z\r\n", "")),
+        ("another origin", good.replace("Host: localhost", "Host: localhost\r\nOrigin: http://evil.example")),
+        ("another host name", good.replace("Host: localhost", "Host: evil.example")),
+    ] {
+        let answer = exchange(running.address, &bytes).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{what}: {answer}");
     }
 }
 

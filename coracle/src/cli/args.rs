@@ -6,6 +6,7 @@ mod capacity;
 mod cluster;
 mod events;
 mod exec;
+mod load_balancer;
 mod logs;
 mod parameter;
 mod ps;
@@ -15,6 +16,7 @@ mod secret;
 mod serve;
 mod service;
 mod stats;
+mod target_group;
 mod task;
 mod task_definition;
 mod up;
@@ -30,6 +32,10 @@ pub(crate) use capacity::{CapacityCommand, CapacityReclaim};
 pub(crate) use cluster::ClusterCommand;
 pub(crate) use events::EventsArgs;
 pub(crate) use exec::ExecArgs;
+pub(crate) use load_balancer::{
+    ActionArgs, ListenerCommand, ListenerCreate, ListenerUpdate, LoadBalancerCommand, LoadBalancerCreate,
+    ResourceName, RuleCommand, RuleCreate,
+};
 pub(crate) use logs::LogsArgs;
 pub(crate) use parameter::{ParameterCommand, ParameterList, ParameterName, ParameterPut};
 pub(crate) use ps::PsArgs;
@@ -42,6 +48,9 @@ pub(crate) use service::{
     ServiceWait, StrategyChoice,
 };
 pub(crate) use stats::StatsArgs;
+pub(crate) use target_group::{
+    HealthCheckArgs, TargetGroupCommand, TargetGroupCreate, TargetGroupTargets, TargetTypeChoice,
+};
 pub(crate) use task::{OverrideArgs, TaskCommand, TaskCrashes, TaskProtect, TaskRun};
 pub(crate) use task_definition::TaskDefinitionCommand;
 pub(crate) use up::UpArgs;
@@ -106,6 +115,18 @@ pub(crate) enum Command {
     /// Task definitions: what tasks are made from
     #[command(subcommand, visible_alias = "td")]
     TaskDefinition(TaskDefinitionCommand),
+    /// Load balancers: where requests come in
+    #[command(subcommand, visible_alias = "lb")]
+    LoadBalancer(LoadBalancerCommand),
+    /// Listeners: the ports of load balancers
+    #[command(subcommand)]
+    Listener(ListenerCommand),
+    /// Rules: which of a listener's requests go where
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Target groups: what requests are sent to
+    #[command(subcommand, visible_alias = "tg")]
+    TargetGroup(TargetGroupCommand),
     /// Secrets: values that task definitions name and nobody else is told
     #[command(subcommand)]
     Secret(SecretCommand),

@@ -20,6 +20,7 @@ const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 const AUTO_SCALING: &str = "AnyScaleFrontendService";
 const SECRETS_MANAGER: &str = "secretsmanager";
 const PARAMETER_STORE: &str = "AmazonSSM";
+const LOAD_BALANCING: &str = "ElasticLoadBalancing_v10";
 const LOGS: &str = "Logs_20140328";
 const CORACLE: &str = "Coracle_20261124";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,6 +77,7 @@ fn is_input_error(code: &str) -> bool {
         "InvalidParameterException",
         "SerializationException",
         "UnknownOperationException",
+        "ValidationError",
         "ValidationException",
     ]
     .contains(&code)
@@ -120,6 +122,15 @@ impl Client {
         input: &impl Serialize,
     ) -> Result<T, CallError> {
         self.call(PARAMETER_STORE, operation, input).await
+    }
+
+    /// Calls an operation of Elastic Load Balancing.
+    pub(crate) async fn load_balancing<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(LOAD_BALANCING, operation, input).await
     }
 
     /// Calls an operation of CloudWatch Logs.

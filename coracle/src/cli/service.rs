@@ -1,5 +1,7 @@
 //! `coracle service`
 
+mod attachment;
+
 use coracle_supervisor::model::{
     deployment::pace::{BAKE_TIME, STEP_BAKE_TIME},
     publication::{ASLEEP, ENDPOINT, LISTEN, SCALE_TO_ZERO, TEST_LISTEN},
@@ -17,6 +19,7 @@ use super::{
     output::{self, Table, name_of},
     rollout,
 };
+use attachment::Attach;
 
 /// How many services one call describes: ECS's limit.
 const BATCH: usize = 10;
@@ -55,7 +58,15 @@ pub(crate) async fn main(command: ServiceCommand) -> Result<(), Failure> {
     }
 }
 
-async fn create(args: ServiceCreate) -> Result<(), Failure> {
+async fn create(mut args: ServiceCreate) -> Result<(), Failure> {
+    let group = Attach::take(&mut args);
+    if args.deployments.strategy != StrategyChoice::Rolling
+        && group.as_ref().is_some_and(|group| !group.has_alternate())
+    {
+        return Err(Failure::usage(
+            "a strategy that runs two revisions side by side needs --alternate-target-group and --production-rule beside --target-group",
+        ));
+    }
     let mut tags: Vec<_> =
         args.tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
     tags.extend(args.listen.map(|address| json!({ "key": LISTEN, "value": address.to_string() })));
@@ -85,6 +96,10 @@ async fn create(args: ServiceCreate) -> Result<(), Failure> {
             connect["services"] = offer(&client, &args.name, &args.task_definition, &port_name).await?;
         }
         input["serviceConnectConfiguration"] = connect;
+    }
+    if let Some(group) = &group {
+        input["loadBalancers"] =
+            json!([attachment::wanted(&args.cluster, &args.task_definition, group).await?]);
     }
     change_and(args.wait, &args.cluster, "CreateService", &input, &args.name).await
 }
@@ -281,6 +296,7 @@ fn description(service: &Service, rollout: &str) -> String {
         ),
         ("scheduling", service.scheduling_strategy.as_str().to_owned()),
         ("endpoint", endpoint(service).to_owned()),
+        ("targets", attachment::described(service)),
         ("namespace", namespace(service).unwrap_or("-").to_owned()),
         ("names", names(service)),
         ("created", output::at(service.created_at)),

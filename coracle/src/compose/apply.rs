@@ -161,7 +161,8 @@ async fn check(host: &Host, project: &str, service: &Service) -> Result<(), Appl
         compatibilities: Vec::new(),
         content: content.map_err(|source| refused(service, source))?,
     };
-    let checked = host.driver().check(&draft, service.port().is_some()).await;
+    let answers = service.port().and_then(|_| draft.content.traffic_container());
+    let checked = host.driver().check(&draft, answers).await;
     checked.map_err(|unrunnable| invalid(unrunnable.to_string()))
 }
 

@@ -15,7 +15,9 @@ use crate::autoscaling::sample::Reserved;
 use crate::driver::{ContainerExit, Sandbox, StartFailure, StartFailureKind, TaskLaunch};
 use crate::metadata::TaskMetadata;
 use crate::model::names::TaskId;
-use crate::model::task::{ContainerState, HealthStatus, LastStatus, StopCode, StopOrder, TaskRecord};
+use crate::model::task::{
+    ContainerState, HealthStatus, LastStatus, ServiceMembership, StopCode, StopOrder, TaskRecord,
+};
 use crate::model::task_definition::{ContainerDefinition, TaskDefinition};
 use crate::records::ServiceKey;
 use crate::supervisor::Shared;
@@ -335,7 +337,9 @@ impl Runner {
     ) {
         // Out of rotation from this call on, whether the future is waited for or not.
         let mut drained = sandbox.deregister();
-        let answers = definition.content.traffic_container();
+        let traffic = self.record().service.as_ref().and_then(ServiceMembership::traffic);
+        let answers = traffic.as_ref().map(|(container, _)| container.as_str());
+        let answers = answers.or_else(|| definition.content.traffic_container());
         let delay = self.record().service.as_ref().and_then(|service| service.publication.as_ref());
         let delay = delay.map_or(Duration::ZERO, |publication| publication.deregistration_delay);
         let deadline = Instant::now() + delay + DRIVER_SLACK;
@@ -426,6 +430,7 @@ impl Runner {
             overrides: record.overrides,
             namespace: record.service.as_ref().and_then(|service| service.namespace.clone()),
             offers: record.service.as_ref().is_some_and(|service| service.offers),
+            traffic: record.service.as_ref().and_then(ServiceMembership::traffic),
             other_ports: record
                 .service
                 .as_ref()

@@ -14,6 +14,7 @@
 //! - `metering`: what tasks used.
 //! - `metadata`: where tasks ask about themselves.
 //! - `crashes`: what is kept of guests that failed.
+//! - `listeners`: load balancers' listeners and rules.
 //! - `leftovers`: what an earlier process left.
 
 mod addresses;
@@ -23,6 +24,7 @@ mod directory;
 mod ends;
 mod images;
 mod leftovers;
+mod listeners;
 mod logs;
 mod metadata;
 mod metering;
@@ -39,13 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use coracle_balancer::Balancer;
+use coracle_balancer::{Balancer, TargetDescription};
 use coracle_runtime::{Image, ImageKind, Metering, Runtime, Uplink};
 use futures_util::future::BoxFuture;
 
 use super::{
-    Driver, PublishError, Routing, Sandbox, StartFailure, StartFailureKind, TargetGroup, TaskLaunch,
-    Unrunnable,
+    Driver, ListenerSettings, PublishError, Routing, Sandbox, StartFailure, StartFailureKind, TargetGroup,
+    TargetGroupSettings, TaskLaunch, Unrunnable,
 };
 use crate::model::crash::CrashReport;
 use crate::model::labels::CORE_DUMP;
@@ -57,6 +59,7 @@ pub use addresses::lone_address;
 use crashes::Crashes;
 use directory::{Directory, Way};
 use images::Images;
+use listeners::Listeners;
 pub use logs::ContainerLog;
 use logs::Logs;
 use metadata::Endpoints;
@@ -93,6 +96,7 @@ struct Inner {
     uplink: Arc<Uplink>,
     host_port_address: IpAddr,
     targets: Targets,
+    listeners: Listeners,
     directory: Directory,
     logs: Logs,
     crashes: Crashes,
@@ -119,6 +123,7 @@ impl LocalDriver {
             uplink: config.uplink.unwrap_or_else(Uplink::system),
             host_port_address: config.host_port_address.unwrap_or(DEFAULT_HOST_PORT_ADDRESS),
             targets: Targets::new(balancer),
+            listeners: Listeners::default(),
             directory: Directory::default(),
             logs: Logs::open(config.data_dir.as_deref())?,
             crashes: Crashes::open(config.data_dir.as_deref())?,
@@ -149,14 +154,14 @@ impl LocalDriver {
     }
 
     /// The targets of a published service's group, for description.
-    pub fn targets(&self, target_group_arn: &str) -> Vec<coracle_balancer::TargetDescription> {
+    pub fn targets(&self, target_group_arn: &str) -> Vec<TargetDescription> {
         self.inner.targets.describe(target_group_arn)
     }
 }
 
 #[async_trait]
 impl Driver for LocalDriver {
-    async fn check(&self, definition: &TaskDefinition, published: bool) -> Result<(), Unrunnable> {
+    async fn check(&self, definition: &TaskDefinition, answers: Option<&str>) -> Result<(), Unrunnable> {
         let content = &definition.content;
         for volume in &content.volumes {
             volumes::check(volume).map_err(|why| Unrunnable(format!("Volume '{}': {why}.", volume.name)))?;
@@ -184,8 +189,7 @@ impl Driver for LocalDriver {
                 )));
             }
             commands::check_health_command(container, &image)?;
-            let answers = published && content.traffic_container() == Some(container.name.as_str());
-            if answers && !is_handler {
+            if answers == Some(container.name.as_str()) && !is_handler {
                 let refuse = |why: &str| {
                     Err(Unrunnable(format!("Container '{}' cannot be published: {why}.", container.name)))
                 };
@@ -225,6 +229,7 @@ impl Driver for LocalDriver {
 
     fn route(&self, published: &TargetGroup, routing: &Routing) {
         self.inner.targets.route(published, routing);
+        self.inner.listeners.shift(&self.inner.targets, published, routing);
     }
 
     fn demand(&self, group: &TargetGroup) -> BoxFuture<'static, ()> {
@@ -234,6 +239,32 @@ impl Driver for LocalDriver {
     async fn unpublish(&self, target_group_arns: &[String; 2], deadline: Duration) {
         self.inner.directory.withdraw(&target_group_arns[0]);
         self.inner.targets.unpublish(target_group_arns, deadline).await;
+    }
+
+    fn detach(&self, published: &TargetGroup) {
+        self.inner.directory.withdraw(&published.arn);
+        self.inner.targets.detach(published);
+        self.inner.listeners.shift_back(&self.inner.targets, published);
+    }
+
+    fn keep_target_group(&self, group: &TargetGroupSettings) {
+        self.inner.targets.keep(group);
+    }
+
+    fn forget_target_group(&self, arn: &str) {
+        self.inner.targets.forget(arn);
+    }
+
+    async fn open_listener(&self, listener: &ListenerSettings) -> Result<SocketAddr, PublishError> {
+        self.inner.listeners.open(&self.inner.targets, listener).await
+    }
+
+    async fn close_listener(&self, arn: &str, deadline: Duration) {
+        self.inner.listeners.close(arn, deadline).await;
+    }
+
+    fn target_health(&self, target_group_arn: &str) -> Vec<TargetDescription> {
+        self.inner.targets.describe(target_group_arn)
     }
 
     async fn crashes(&self, task: &TaskId) -> Vec<CrashReport> {

@@ -1,6 +1,7 @@
 //! How a service is published behind the balancer, from its tags.
 //!
-//! ECS says this with load balancers and target groups that exist beforehand. Until they do here, a service's tags say it:
+//! ECS says this with load balancers and target groups that exist beforehand ([`super::load_balancing::attachment`]). A service that has none of its own may
+//! say it by tags:
 //!
 //! | tag | value | default |
 //! | --- | --- | --- |
@@ -28,7 +29,10 @@ use coracle_balancer::{DEFAULT_DEREGISTRATION_DELAY, HealthCheckConfig};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::{Pace, pace};
+use super::load_balancing::attachment::Attachment;
+use super::service::LoadBalancer;
 use super::tags::Tag;
+use super::task_definition::TaskDefinitionContent;
 use crate::error::OperationError;
 
 /// Prefix of the tags that mean something to us.
@@ -49,6 +53,9 @@ pub const ENDPOINT: &str = "coracle.endpoint";
 /// A tag that DescribeServices adds while a service has scaled to zero: how many tasks the next request brings back.
 pub const ASLEEP: &str = "coracle.asleep";
 
+/// The longest deregistration delay a target group may have: whoever waits for one that may change waits no longer.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+
 /// A service's place behind the balancer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,11 +70,70 @@ pub struct Publication {
     pub scale_to_zero: Option<Duration>,
     /// Longest wait for requests in flight once a task is taken out, 0 to 3600 s.
     pub deregistration_delay: Duration,
+    /// Target groups that exist beforehand, with health checks and delays of their own.
+    #[serde(default)]
+    pub attachment: Option<Attachment>,
 }
 
 impl Publication {
-    /// Reads the tags of a service that is found by name, if `offered`; `None` when nothing sends it requests. Errors name the tag.
-    pub fn parse(tags: &[Tag], offered: bool) -> Result<Option<Self>, OperationError> {
+    /// Reads the tags and load balancers of a service that is found by name, if `offered`; `None` when nothing sends it requests. Errors name the tag.
+    pub fn parse(
+        tags: &[Tag],
+        load_balancers: &[LoadBalancer],
+        offered: bool,
+    ) -> Result<Option<Self>, OperationError> {
+        match Attachment::parse(load_balancers)? {
+            None => Self::by_tags(tags, offered),
+            Some(attachment) => Self::attached(tags, attachment).map(Some),
+        }
+    }
+
+    /// A target group that people made, by itself.
+    pub(crate) fn of_kept(health_check: &HealthCheckConfig, deregistration_delay: Duration) -> Self {
+        Self {
+            listen: None,
+            test_listen: None,
+            health_check: health_check.clone(),
+            scale_to_zero: None,
+            deregistration_delay,
+            attachment: None,
+        }
+    }
+
+    /// The container that gets the requests: the one that the service says, else the definition's first with a port.
+    pub fn answers<'a>(&'a self, content: &'a TaskDefinitionContent) -> Option<&'a str> {
+        match &self.attachment {
+            Some(attachment) => Some(&attachment.container),
+            None => content.traffic_container(),
+        }
+    }
+
+    /// Whether tasks get requests that nobody finds by name.
+    pub(crate) fn has_listener(&self) -> bool {
+        self.listen.is_some() || self.attachment.is_some()
+    }
+
+    fn attached(tags: &[Tag], attachment: Attachment) -> Result<Self, OperationError> {
+        let mut scale_to_zero = None;
+        for tag in tags.iter().filter(|tag| tag.key.starts_with(PREFIX) && !Pace::is_its(&tag.key)) {
+            match tag.key.as_str() {
+                SCALE_TO_ZERO => scale_to_zero = Some(idle_time(tag)?),
+                _ => {
+                    return Err(OperationError::invalid(format!(
+                        "Tag {} means nothing beside loadBalancers: their listeners and target groups say it.",
+                        tag.key
+                    )));
+                }
+            }
+        }
+        Ok(Self {
+            scale_to_zero,
+            attachment: Some(attachment),
+            ..Self::of_kept(&HealthCheckConfig::disabled(), LONGEST_DELAY)
+        })
+    }
+
+    fn by_tags(tags: &[Tag], offered: bool) -> Result<Option<Self>, OperationError> {
         let mut listen = None;
         let mut deregistration_delay = DEFAULT_DEREGISTRATION_DELAY;
         let mut health_check = Vec::new();
@@ -111,7 +177,8 @@ impl Publication {
             [] if listen.is_none() => HealthCheckConfig::disabled(),
             settings => parse_health_check(settings)?,
         };
-        Ok(Some(Self { listen, test_listen, health_check, scale_to_zero, deregistration_delay }))
+        let attachment = None;
+        Ok(Some(Self { listen, test_listen, health_check, scale_to_zero, deregistration_delay, attachment }))
     }
 }
 
@@ -155,7 +222,7 @@ mod tests {
 
     fn parse_offered(tags: &[(&str, &str)], offered: bool) -> Result<Option<Publication>, OperationError> {
         let tags: Vec<_> = tags.iter().map(|(key, value)| Tag::new(*key, *value)).collect();
-        Publication::parse(&tags, offered)
+        Publication::parse(&tags, &[], offered)
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub struct ServiceRecord {
     pub pace: Pace,
     /// How its tasks get requests: from a listener, or from those who find it by name.
     pub publication: Option<Publication>,
+    /// The target groups that it was given.
+    #[serde(default)]
+    pub load_balancers: Vec<LoadBalancer>,
     /// On the service.
     pub tags: Vec<Tag>,
     /// CreateService's, to recognise a repeated request.
@@ -86,7 +89,7 @@ impl ServiceRecord {
         let offers =
             self.primary().service_connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         // The tags were checked when they came. Those that need an offer mean nothing after a way back to what offered none.
-        self.publication = Publication::parse(&self.tags, offers).unwrap_or_default();
+        self.publication = Publication::parse(&self.tags, &self.load_balancers, offers).unwrap_or_default();
     }
 
     /// Tasks that a deployment is to have.
@@ -217,6 +220,26 @@ pub struct LoadBalancer {
     pub container_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advanced_configuration: Option<AdvancedConfiguration>,
+}
+
+/// What deployments need of load balancers that run two revisions side by side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[expect(
+    missing_docs,
+    reason = "the fields are ECS's own: its API reference documents them under these names"
+)]
+pub struct AdvancedConfiguration {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alternate_target_group_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub production_listener_rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_listener_rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
 }
 
 /// A deployment as ECS shows it.

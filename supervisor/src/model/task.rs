@@ -173,6 +173,14 @@ pub struct ServiceMembership {
     pub other_ports: Vec<u16>,
 }
 
+impl ServiceMembership {
+    /// The container and its port that the service's requests come to, where the service says it.
+    pub fn traffic(&self) -> Option<(String, u16)> {
+        let attachment = self.publication.as_ref()?.attachment.as_ref()?;
+        Some((attachment.container.clone(), attachment.port))
+    }
+}
+
 /// What a node's agent has observed of a task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

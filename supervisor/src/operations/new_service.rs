@@ -10,12 +10,12 @@ use crate::model::names::quoted;
 use crate::model::publication::Publication;
 use crate::model::scheduling_strategy::{NODES, SchedulingStrategy};
 use crate::model::service::{
-    DeploymentConfiguration, LaunchType, LoadBalancer, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS,
-    ServiceRecord, ServiceStatus, StoredServiceFields,
+    DeploymentConfiguration, LaunchType, MAX_DESIRED_COUNT, MAX_GRACE_PERIOD_SECONDS, ServiceRecord,
+    ServiceStatus, StoredServiceFields,
 };
 use crate::model::service_connect::{ServiceConnect, ServiceConnectConfiguration};
 use crate::model::tags;
-use crate::model::task_definition::TaskDefinitionId;
+use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionId};
 use crate::records::ServiceKey;
 
 /// Everything in a request that can be checked without the store.
@@ -36,7 +36,6 @@ impl NewService {
         let scheduling_strategy = request.scheduling_strategy.unwrap_or_default();
         let desired_count = desired_count(&request, scheduling_strategy)?;
         tags::validate(&request.tags)?;
-        refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
         refuse_registries(request.service_registries.as_ref())?;
         if request.task_definition.is_empty() {
@@ -73,15 +72,24 @@ impl NewService {
     }
 
     /// The same service in its place in a namespace.
-    pub(super) fn connected(self, service_connect: Option<ServiceConnect>) -> Result<Self, OperationError> {
+    pub(super) fn connected(
+        self,
+        service_connect: Option<ServiceConnect>,
+        content: &TaskDefinitionContent,
+    ) -> Result<Self, OperationError> {
         let offers = service_connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
-        let publication = Publication::parse(&self.request.tags, offers)?;
+        let publication = Publication::parse(&self.request.tags, &self.request.load_balancers, offers)?;
         self.scheduling_strategy.check(&self.configuration, publication.as_ref())?;
+        if let Some(attachment) = publication.as_ref().and_then(|publication| publication.attachment.as_ref())
+        {
+            attachment.check_definition(content)?;
+            attachment.check_configuration(&self.configuration)?;
+        }
         Ok(Self { publication, service_connect, ..self })
     }
 
-    pub(super) fn is_published(&self) -> bool {
-        self.publication.is_some()
+    pub(super) fn publication(&self) -> Option<&Publication> {
+        self.publication.as_ref()
     }
 
     /// The service, with its first deployment.
@@ -132,6 +140,7 @@ impl NewService {
             traffic: Traffic::default(),
             pace: self.pace,
             publication: self.publication,
+            load_balancers: request.load_balancers,
             tags: request.tags,
             client_token,
             propagate_tags: request.propagate_tags.unwrap_or_default(),
@@ -205,16 +214,6 @@ pub(super) fn parse_grace_period(seconds: i64) -> Result<u32, OperationError> {
             "healthCheckGracePeriodSeconds must be 0 to {MAX_GRACE_PERIOD_SECONDS}, not {seconds}."
         ))
     })
-}
-
-pub(super) fn refuse_load_balancers(load_balancers: &[LoadBalancer]) -> Result<(), OperationError> {
-    match load_balancers.first() {
-        None => Ok(()),
-        Some(named) => Err(OperationError::invalid(format!(
-            "The target group {} does not exist. Publish the service with the tag coracle.listen instead.",
-            quoted(&named.target_group_arn)
-        ))),
-    }
 }
 
 /// There is no Cloud Map whose services they could name.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::new_service::{
     NewService, parse_desired_count, parse_grace_period, refuse_controller, refuse_for_daemon,
-    refuse_load_balancers, refuse_registries,
+    refuse_registries,
 };
 use super::{Failure, fields};
 use crate::driver::PublishError;
@@ -221,8 +221,9 @@ impl Supervisor {
         let definition = self.usable_task_definition(new.task_definition()).await?;
         let content = &definition.definition.content;
         let connect = self.service_connect(&key.cluster, new.service_connect(), content).await?;
-        let new = new.connected(connect)?;
-        self.check_runnable(&definition.definition, new.is_published()).await?;
+        let new = new.connected(connect, content)?;
+        let answers = new.publication().and_then(|publication| publication.answers(content));
+        self.check_runnable(&definition.definition, answers).await?;
         let ids = self.new_deployment_ids();
         let record = new.into_record(&key, token.clone(), definition.definition.id(), ids, self.now());
 
@@ -230,21 +231,26 @@ impl Supervisor {
         // commit, the port is free again with it.
         let _creating = self.creating().lock().await;
         self.refuse_taken_names(&key, record.offers()).await?;
+        let create = Records::new_service(&key, &record).when(Compare::Exists(keys::cluster(&key.cluster)));
+        let create = self.check_attachment(&key, &record, create).await?;
         if self.records().service(&key).await?.is_none()
             && let Some(publication) = &record.publication
         {
             self.ingress().publish(&key, publication, record.traffic).await.map_err(refused_port)?;
         }
-        let create = Records::new_service(&key, &record).when(Compare::Exists(keys::cluster(&key.cluster)));
         match self.records().commit(create).await {
             Ok(Outcome::Committed(_)) => {}
             Ok(Outcome::Conflict(Compare::Absent(_))) => {
                 let existing = self.records().service(&key).await?.ok_or(OperationError::Conflict)?;
                 return self.repeated(&key, &existing.value, token.as_deref()).await;
             }
-            Ok(Outcome::Conflict(_)) => {
+            Ok(Outcome::Conflict(Compare::Exists(missing))) if missing == keys::cluster(&key.cluster) => {
                 self.ingress().unpublish(&key).await;
                 return Err(OperationError::ClusterNotFound);
+            }
+            Ok(Outcome::Conflict(_)) => {
+                self.ingress().unpublish(&key).await;
+                return Err(OperationError::Conflict);
             }
             Err(error) => {
                 self.ingress().unpublish(&key).await;
@@ -266,7 +272,6 @@ impl Supervisor {
         let key = ServiceKey { cluster, name };
         let desired = request.desired_count.map(parse_desired_count).transpose()?;
         let grace = request.health_check_grace_period_seconds.map(parse_grace_period).transpose()?;
-        refuse_load_balancers(&request.load_balancers)?;
         refuse_controller(request.deployment_controller.as_ref())?;
         refuse_registries(request.service_registries.as_ref())?;
         self.strategy(&key.cluster, None, request.capacity_provider_strategy.as_ref()).await?;
@@ -301,6 +306,16 @@ impl Supervisor {
             record
                 .scheduling_strategy
                 .check(&record.deployment_configuration, record.publication.as_ref())?;
+            if !request.load_balancers.is_empty() && request.load_balancers != record.load_balancers {
+                return Err(OperationError::invalid(
+                    "loadBalancers cannot be changed: create another service with these, and delete this one.",
+                ));
+            }
+            let attachment =
+                record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
+            if let Some(attachment) = attachment {
+                attachment.check_configuration(&record.deployment_configuration)?;
+            }
             record.desired_count = desired.unwrap_or(record.desired_count);
             record.health_check_grace_period_seconds =
                 grace.unwrap_or(record.health_check_grace_period_seconds);
@@ -393,8 +408,13 @@ impl Supervisor {
         let known = current.service_connect.as_ref().map(|connect| &connect.configuration);
         let connect = self.service_connect(&key.cluster, asked.1.or(known), &definition.content).await?;
         let offers = connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
-        let publication = Publication::parse(&record.tags, offers)?;
-        self.check_runnable(&definition, publication.is_some()).await?;
+        let publication = Publication::parse(&record.tags, &record.load_balancers, offers)?;
+        if let Some(attachment) = publication.as_ref().and_then(|publication| publication.attachment.as_ref())
+        {
+            attachment.check_definition(&definition.content)?;
+        }
+        let answers = publication.as_ref().and_then(|publication| publication.answers(&definition.content));
+        self.check_runnable(&definition, answers).await?;
         Ok(Some(Revision { definition: definition.id(), connect }))
     }
 

@@ -5,6 +5,7 @@ use super::services::{
 };
 use super::{Failure, bounded, fields, page};
 use crate::error::OperationError;
+use crate::model::load_balancing::action::Action;
 use crate::model::names::ClusterName;
 use crate::model::publication::{ASLEEP, ENDPOINT};
 use crate::model::service::{LoadBalancer, Service, ServiceRecord, ServiceStatus};
@@ -92,8 +93,23 @@ impl Supervisor {
             service.tags.clear();
         } else if let Some(endpoint) = self.ingress().endpoint(&key) {
             service.tags.push(Tag::new(ENDPOINT, format!("http://{endpoint}")));
+        } else if let Some(url) = self.url_of(record).await? {
+            service.tags.push(Tag::new(ENDPOINT, url));
         }
         Ok(service)
+    }
+
+    /// Where a listener sends requests to a service whose target groups are not its own.
+    async fn url_of(&self, record: &ServiceRecord) -> Result<Option<String>, OperationError> {
+        let attachment = record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
+        let Some(attachment) = attachment else { return Ok(None) };
+        let of =
+            |action: &Action| action.target_groups().iter().any(|(arn, _)| *arn == attachment.target_group);
+        let urls = self.load_balancers().await?.into_iter().find_map(|balancer| {
+            let listener = balancer.listeners.iter().find(|listener| listener.actions().any(of))?;
+            Some(format!("http://{}:{}", balancer.dns_name(), listener.port))
+        });
+        Ok(urls)
     }
 
     pub(super) async fn load_balancer(
@@ -101,6 +117,9 @@ impl Supervisor {
         key: &ServiceKey,
         record: &ServiceRecord,
     ) -> Result<Option<LoadBalancer>, OperationError> {
+        if let Some(attached) = record.load_balancers.first() {
+            return Ok(Some(attached.clone()));
+        }
         let listens = record.publication.as_ref().is_some_and(|publication| publication.listen.is_some());
         if !listens || record.status == ServiceStatus::Inactive {
             return Ok(None);
@@ -111,6 +130,7 @@ impl Supervisor {
             target_group_arn: self.identity().target_group(&key.cluster, &key.name, record.traffic.serving),
             container_name: content.and_then(|content| content.traffic_container()).map(str::to_owned),
             container_port: content.and_then(TaskDefinitionContent::traffic_port),
+            advanced_configuration: None,
         }))
     }
 }

@@ -165,7 +165,7 @@ impl Supervisor {
         }
         let definition = self.usable_task_definition(&request.task_definition).await?;
         let overrides = request.overrides.unwrap_or_default().parse(&definition.definition.content)?;
-        self.check_runnable(&definition.definition, false).await?;
+        self.check_runnable(&definition.definition, None).await?;
 
         let id = definition.definition.id();
         let mut task_tags = request.tags;
@@ -385,10 +385,10 @@ impl Supervisor {
     pub(super) async fn check_runnable(
         &self,
         definition: &TaskDefinition,
-        published: bool,
+        answers: Option<&str>,
     ) -> Result<(), OperationError> {
         self.driver()
-            .check(definition, published)
+            .check(definition, answers)
             .await
             .map_err(|refusal| OperationError::client(refusal.to_string()))
     }

@@ -241,6 +241,7 @@ fn template(
     let offered = connect.map(|connect| connect.offers.as_slice()).unwrap_or_default();
     let offers = !offered.is_empty();
     let others = offered.iter().filter(|offer| !offer.is_traffic_port);
+    let attachment = record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
     TaskRecord {
         id: shared.random(TaskId::random),
         cluster: record.cluster.clone(),
@@ -254,8 +255,10 @@ fn template(
             publication: record
                 .publication
                 .clone()
-                .filter(|publication| offers || publication.listen.is_some()),
-            port: definition.and_then(|record| record.definition.content.traffic_port()),
+                .filter(|publication| offers || publication.has_listener()),
+            port: attachment
+                .map(|attachment| attachment.port)
+                .or_else(|| definition.and_then(|record| record.definition.content.traffic_port())),
             namespace: connect.map(|connect| connect.namespace.clone()),
             offers,
             other_ports: others.map(|offer| offer.container_port).collect(),

@@ -17,6 +17,8 @@ mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod load_balancing;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod logs;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod metadata;

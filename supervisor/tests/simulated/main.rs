@@ -19,6 +19,8 @@ mod health;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod host_ports;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+mod load_balancing;
+#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod metadata;
 mod operations;
 #[expect(clippy::unwrap_used, reason = "what fails here fails the test")]

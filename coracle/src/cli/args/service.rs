@@ -21,7 +21,7 @@ pub(crate) enum ServiceCommand {
     Ls(ClusterArgs),
     /// Create a service
     #[command(
-        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker --wait\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
+        after_help = "Examples:\n  coracle service create web --task-definition hello --replicas 3 --listen 127.0.0.1:8080\n  coracle service create worker -t worker:2 --tag team=data\n  coracle service create orders -t orders --namespace shop.local --port-name http\n  coracle service create web -t hello -r 3 --target-group hello\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --circuit-breaker --wait\n  coracle service create web -t hello -r 3 --listen 127.0.0.1:8080 --strategy blue-green --test-listen 127.0.0.1:8081 --bake-time 60"
     )]
     Create(Box<ServiceCreate>),
     /// Show one service, its deployments and newest events
@@ -82,6 +82,26 @@ pub(crate) struct ServiceCreate {
     /// Publish it on this address; port 0 picks one
     #[arg(short, long, value_name = "ADDRESS", value_parser = values::listen_address)]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// Have its tasks be targets of this group, which a load balancer sends requests to
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["listen", "health_path"])]
+    pub(crate) target_group: Option<String>,
+
+    /// The container and port that its requests come to; by default the first port of its task definition
+    #[arg(long, value_name = "NAME:PORT", requires = "target_group")]
+    pub(crate) container: Option<String>,
+
+    /// The target group of the revision that comes, for strategies that run two side by side
+    #[arg(long, value_name = "NAME", requires = "target_group", requires = "production_rule")]
+    pub(crate) alternate_target_group: Option<String>,
+
+    /// The rule whose requests such strategies shift: a listener's default rule, or the one of this priority
+    #[arg(long, value_name = "LOAD_BALANCER:PORT[/PRIORITY]", requires = "alternate_target_group")]
+    pub(crate) production_rule: Option<String>,
+
+    /// The rule that reaches the new revision first
+    #[arg(long, value_name = "LOAD_BALANCER:PORT[/PRIORITY]", requires = "alternate_target_group")]
+    pub(crate) test_rule: Option<String>,
 
     /// The path that health checks ask for
     #[arg(long, value_name = "PATH", value_parser = values::url_path)]

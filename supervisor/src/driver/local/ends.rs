@@ -46,10 +46,13 @@ impl LocalSandbox {
     fn target(&self) -> Result<(String, Arc<dyn Target>), StartFailure> {
         let content = &self.launch.definition.content;
         let cannot = |why: &str| failure(StartFailureKind::ResourceInitialization, why);
-        let name = content.traffic_container().ok_or_else(|| cannot("no container can be published"))?;
+        let said = self.launch.traffic.as_ref();
+        let name = said.map(|(container, _)| container.as_str()).or_else(|| content.traffic_container());
+        let name = name.ok_or_else(|| cannot("no container can be published"))?;
         let definition = content.container(name).ok_or_else(|| cannot("no container can be published"))?;
+        let port = said.map(|(_, port)| *port).or_else(|| definition.first_port());
         let target = self
-            .target_at(definition, definition.first_port())
+            .target_at(definition, port)
             .ok_or_else(|| cannot("the published container has not started, or has no port"))?;
         Ok((name.to_owned(), target))
     }

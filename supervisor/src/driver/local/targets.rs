@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use coracle_balancer::{
     Action, Balancer, BalancerError, Body, BoxError, CustomHealth, Forward, HoldPolicy, Listener,
     ListenerConfig, RegisterOptions, Target, TargetDescription, TargetError, TargetGroupAttributes,
-    TargetGroupConfig, TargetId, TargetMeter, TargetState,
+    TargetGroupConfig, TargetId, TargetMeter, TargetState, TcpTarget, TcpTargetConfig,
 };
 use coracle_runtime::{Container, HandleError};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep};
 
 use super::in_words;
 use super::other_ports::OtherPorts;
-use crate::driver::{PublishError, Routing, TargetGroup};
+use crate::driver::{PublishError, Routing, TargetGroup, TargetGroupSettings};
 use crate::model::names::TaskId;
+use crate::model::publication::Publication;
 use crate::model::task::{HealthStatus, TargetHealth};
 
 /// Longest wait of a request for the first task: what loads its image for the first time may have to compile it.
@@ -42,6 +43,7 @@ pub(super) struct Targets {
 pub(super) struct Group {
     balanced: Arc<coracle_balancer::TargetGroup>,
     listeners: Mutex<Option<Listeners>>,
+    kept: Mutex<Kept>,
     /// Where the requests go of a service that was published with this group.
     routing: super::directory::Routing,
     /// The groups behind that, as they were said last.
@@ -60,6 +62,14 @@ struct Told {
     health: watch::Sender<TargetHealth>,
     /// By its containers' own checks.
     vouched: CustomHealth,
+}
+
+/// What is kept of a group that people made.
+#[derive(Default)]
+struct Kept {
+    settings: Option<TargetGroupSettings>,
+    /// Whether requests wait for the first task of a service that scales to zero, whatever the group's attributes say.
+    holds: bool,
 }
 
 /// A published service's.
@@ -91,6 +101,9 @@ impl Targets {
 
     pub(super) fn publish(&self, group: &TargetGroup) -> Result<Option<SocketAddr>, PublishError> {
         let known = self.group(group);
+        if group.publication.attachment.is_some() {
+            known.hold_requests(group.publication.scale_to_zero.is_some());
+        }
         let Some(listen_at) = group.publication.listen else { return Ok(None) };
         let mut listeners = known.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(listeners) = &*listeners {
@@ -167,9 +180,31 @@ impl Targets {
         }
     }
 
+    /// A service leaves a group that stays.
+    pub(super) fn detach(&self, published: &TargetGroup) {
+        self.group(published).hold_requests(false);
+    }
+
+    /// Has a target group be as it is kept.
+    pub(super) fn keep(&self, settings: &TargetGroupSettings) {
+        let publication =
+            Publication::of_kept(&settings.health_check, settings.attributes.deregistration_delay);
+        let (arn, name) = (settings.arn.clone(), settings.name.clone());
+        self.group(&TargetGroup { arn, name, publication }).keep(settings);
+    }
+
+    pub(super) fn forget(&self, arn: &str) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(arn);
+    }
+
+    /// The targets of a group, if there is one.
+    pub(super) fn balanced(&self, arn: &str) -> Option<Arc<coracle_balancer::TargetGroup>> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.get(arn).map(|group| Arc::clone(&group.balanced))
+    }
+
     pub(super) fn describe(&self, arn: &str) -> Vec<TargetDescription> {
-        let group = self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(arn).cloned();
-        group.map(|group| group.balanced.targets()).unwrap_or_default()
+        self.balanced(arn).map(|group| group.targets()).unwrap_or_default()
     }
 }
 
@@ -189,8 +224,47 @@ impl Group {
         let telling = tell(Arc::clone(&balanced), Arc::clone(&registered), Arc::clone(&others));
         let teller = tokio::spawn(telling).abort_handle();
         let routing = Arc::new(ArcSwap::from_pointee(Forward::from(Arc::clone(&balanced))));
-        let (listeners, production) = (Mutex::default(), Mutex::default());
-        Self { balanced, listeners, routing, production, others, registered, teller }
+        let (listeners, production, kept) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { balanced, listeners, kept, routing, production, others, registered, teller }
+    }
+
+    /// What is the same as before is left alone: a health check that is set anew asks every target at once.
+    fn keep(&self, settings: &TargetGroupSettings) {
+        let mut kept = self.kept();
+        if self.balanced.health_check() != settings.health_check {
+            self.balanced.set_health_check(settings.health_check.clone());
+        }
+        let before = kept.settings.replace(settings.clone()).map(|before| before.targets).unwrap_or_default();
+        self.apply_attributes(&kept);
+        for address in settings.targets.difference(&before) {
+            let target = Arc::new(TcpTarget::new(*address, TcpTargetConfig::default()));
+            self.balanced.register(TargetId::new(address.to_string()), target, RegisterOptions::default());
+        }
+        for address in before.difference(&settings.targets) {
+            drop(self.balanced.deregister(&TargetId::new(address.to_string())));
+        }
+    }
+
+    /// Whether requests wait from now on for the first task.
+    fn hold_requests(&self, holds: bool) {
+        let mut kept = self.kept();
+        kept.holds = holds;
+        self.apply_attributes(&kept);
+    }
+
+    fn apply_attributes(&self, kept: &Kept) {
+        let Some(settings) = &kept.settings else { return };
+        let mut attributes = settings.attributes.clone();
+        if kept.holds && attributes.hold.timeout.is_zero() {
+            attributes.hold = hold(true);
+        }
+        if self.balanced.attributes() != attributes {
+            self.balanced.set_attributes(attributes);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody vouches for a task's answers: its first probe is sent at once, and a task that cannot answer it must not get a user's request. `others` are the
@@ -272,7 +346,7 @@ fn hold(scales_to_zero: bool) -> HoldPolicy {
     HoldPolicy { timeout, ..HoldPolicy::default() }
 }
 
-fn refused(address: SocketAddr, error: &BalancerError) -> PublishError {
+pub(super) fn refused(address: SocketAddr, error: &BalancerError) -> PublishError {
     match error {
         BalancerError::PortInUse { address } => PublishError::PortInUse(*address),
         BalancerError::Bind { address, source } => PublishError::Refused(*address, source.to_string()),
@@ -281,7 +355,9 @@ fn refused(address: SocketAddr, error: &BalancerError) -> PublishError {
 }
 
 /// Requests to these groups in proportion. `None` where there is no group.
-fn split(groups: impl Iterator<Item = (Arc<coracle_balancer::TargetGroup>, u32)>) -> Option<Forward> {
+pub(super) fn split(
+    groups: impl Iterator<Item = (Arc<coracle_balancer::TargetGroup>, u32)>,
+) -> Option<Forward> {
     let groups: Vec<_> = groups.collect();
     match groups.as_slice() {
         [(group, _)] => Some(Arc::clone(group).into()),
