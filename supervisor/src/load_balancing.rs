@@ -43,6 +43,15 @@ pub(crate) struct Changing<'a> {
     open: tokio::sync::MutexGuard<'a, Open>,
 }
 
+/// A listener that is not as it is kept.
+#[derive(Debug)]
+pub(crate) struct NotOpen {
+    name: String,
+    pub(crate) error: PublishError,
+    /// It was not so before for the same reason.
+    pub(crate) is_new: bool,
+}
+
 impl LoadBalancing {
     pub(crate) fn new(driver: Arc<dyn Driver>, identity: Identity) -> Self {
         Self { driver, identity, open: tokio::sync::Mutex::default(), problems: Mutex::default() }
@@ -89,9 +98,8 @@ impl LoadBalancing {
 }
 
 impl Changing<'_> {
-    /// Has a load balancer listen as it is kept, and nowhere else. All that can be done is done; answered are the listeners that could not be before
-    /// either (`false`) and those that could (`true`).
-    pub(crate) async fn settle(&mut self, record: &LoadBalancerRecord) -> Vec<(PublishError, bool)> {
+    /// Has a load balancer listen as it is kept, and nowhere else. All that can be done is done, and the rest is answered.
+    pub(crate) async fn settle(&mut self, record: &LoadBalancerRecord) -> Vec<NotOpen> {
         let mut failed = Vec::new();
         let mut wanted = BTreeSet::new();
         for listener in &record.listeners {
@@ -103,10 +111,7 @@ impl Changing<'_> {
             };
             if let Err(error) = outcome {
                 let is_new = before.as_ref() != Some(&error.to_string());
-                if is_new {
-                    tracing::warn!(listener = settings.name, %error, "a listener is not open");
-                }
-                failed.push((error, is_new));
+                failed.push(NotOpen { name: settings.name, error, is_new });
             }
             wanted.insert(settings.arn);
         }
@@ -160,7 +165,11 @@ pub(crate) async fn restore(shared: &Shared) -> Result<(), StoreError> {
     }
     for entry in shared.records.store.range(keys::LOAD_BALANCERS).await? {
         match decode::<LoadBalancerRecord>(&entry) {
-            Ok(record) => drop(changing.settle(&record).await),
+            Ok(record) => {
+                for NotOpen { name, error, .. } in changing.settle(&record).await {
+                    tracing::warn!(listener = name, %error, "a listener is not open: it is tried again each second");
+                }
+            }
             Err(error) => tracing::error!(%error, "a load balancer is skipped"),
         }
     }

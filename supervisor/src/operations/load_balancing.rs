@@ -106,7 +106,8 @@ impl Supervisor {
         let result = change(&mut record)?;
         self.check_target_groups(&record).await?;
         let failed = changing.settle(&record).await;
-        let mut refusal = failed.into_iter().find(|(_, is_new)| *is_new).map(|(error, _)| not_open(&error));
+        let mut refusal =
+            failed.into_iter().find(|failed| failed.is_new).map(|failed| not_open(&failed.error));
         if refusal.is_none() {
             let key = keys::load_balancer(&record.name);
             let put = Transaction::new()

@@ -63,7 +63,8 @@ fn what_a_web_page_can_send_does_nothing() {
     let json_type = ("Content-Type", "application/x-amz-json-1.1");
     let body = r#"{"clusterName":"evil"}"#;
     let table = [
-        (vec![("Content-Type", "application/x-www-form-urlencoded")], 415),
+        (vec![("Content-Type", "application/x-www-form-urlencoded")], 403),
+        (vec![target, ("Content-Type", "application/x-www-form-urlencoded")], 403),
         (vec![target, ("Content-Type", "text/plain")], 415),
         (vec![json_type], 400),
         (vec![target, json_type, ("Host", "evil.example")], 403),
