@@ -34,7 +34,7 @@ struct Endpoint {
     /// What it is found by.
     offers: Vec<Offer>,
     /// Its target group, where that is not its own and stays when it goes.
-    attached_to: Option<TargetGroup>,
+    attached_to: Option<Box<TargetGroup>>,
 }
 
 impl Ingress {
@@ -60,8 +60,10 @@ impl Ingress {
     ) -> Result<(), PublishError> {
         let group = self.group(key, publication, Slot::Blue);
         let address = self.driver.publish(&group).await?;
-        let attached_to = publication.attachment.is_some().then_some(group);
-        let begins_with = Endpoint { address, traffic: None, offers: Vec::new(), attached_to };
+        // A group of its own is made so that it sends requests where they go by default; others' rules have to be told.
+        let known = publication.attachment.is_none().then(Traffic::default);
+        let attached_to = publication.attachment.is_some().then(|| Box::new(group));
+        let begins_with = Endpoint { address, traffic: known, offers: Vec::new(), attached_to };
         self.lock().entry(key.clone()).or_insert(begins_with);
         self.route(key, publication, traffic);
         Ok(())

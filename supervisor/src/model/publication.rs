@@ -72,7 +72,7 @@ pub struct Publication {
     pub deregistration_delay: Duration,
     /// Target groups that exist beforehand, with health checks and delays of their own.
     #[serde(default)]
-    pub attachment: Option<Attachment>,
+    pub attachment: Option<Box<Attachment>>,
 }
 
 impl Publication {
@@ -128,7 +128,7 @@ impl Publication {
         }
         Ok(Self {
             scale_to_zero,
-            attachment: Some(attachment),
+            attachment: Some(Box::new(attachment)),
             ..Self::of_kept(&HealthCheckConfig::disabled(), LONGEST_DELAY)
         })
     }

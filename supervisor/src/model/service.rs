@@ -8,6 +8,7 @@ pub use super::deployment::{
     DeploymentConfiguration, DeploymentLimits, DeploymentRecord, Pace, RolloutState, ServiceDeploymentRecord,
     Traffic,
 };
+use super::load_balancing::attachment::Attachment;
 use super::names::{ClusterName, ServiceName};
 use super::publication::Publication;
 use super::scheduling_strategy::SchedulingStrategy;
@@ -75,6 +76,11 @@ impl ServiceRecord {
     pub fn primary(&self) -> &DeploymentRecord {
         // A service is created with one deployment and only those behind the first are ever removed.
         &self.deployments[0]
+    }
+
+    /// The target groups that it was given, if it was.
+    pub fn attachment(&self) -> Option<&Attachment> {
+        self.publication.as_ref()?.attachment.as_deref()
     }
 
     /// What it offers to those who find it by name. One that is being deleted offers nothing.

@@ -176,7 +176,7 @@ pub struct ServiceMembership {
 impl ServiceMembership {
     /// The container and its port that the service's requests come to, where the service says it.
     pub fn traffic(&self) -> Option<(String, u16)> {
-        let attachment = self.publication.as_ref()?.attachment.as_ref()?;
+        let attachment = self.publication.as_ref()?.attachment.as_deref()?;
         Some((attachment.container.clone(), attachment.port))
     }
 }

@@ -17,8 +17,7 @@ impl Supervisor {
         record: &ServiceRecord,
         mut create: Transaction,
     ) -> Result<Transaction, OperationError> {
-        let attachment = record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
-        let Some(attachment) = attachment else { return Ok(create) };
+        let Some(attachment) = record.attachment() else { return Ok(create) };
         let balancers = self.load_balancers().await?;
         for arn in attachment.groups() {
             let found = self.made_target_group(arn).await?;

@@ -80,7 +80,8 @@ impl NewService {
         let offers = service_connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         let publication = Publication::parse(&self.request.tags, &self.request.load_balancers, offers)?;
         self.scheduling_strategy.check(&self.configuration, publication.as_ref())?;
-        if let Some(attachment) = publication.as_ref().and_then(|publication| publication.attachment.as_ref())
+        if let Some(attachment) =
+            publication.as_ref().and_then(|publication| publication.attachment.as_deref())
         {
             attachment.check_definition(content)?;
             attachment.check_configuration(&self.configuration)?;

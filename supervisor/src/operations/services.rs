@@ -311,9 +311,7 @@ impl Supervisor {
                     "loadBalancers cannot be changed: create another service with these, and delete this one.",
                 ));
             }
-            let attachment =
-                record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
-            if let Some(attachment) = attachment {
+            if let Some(attachment) = record.attachment() {
                 attachment.check_configuration(&record.deployment_configuration)?;
             }
             record.desired_count = desired.unwrap_or(record.desired_count);
@@ -409,7 +407,8 @@ impl Supervisor {
         let connect = self.service_connect(&key.cluster, asked.1.or(known), &definition.content).await?;
         let offers = connect.as_ref().is_some_and(|connect| !connect.offers.is_empty());
         let publication = Publication::parse(&record.tags, &record.load_balancers, offers)?;
-        if let Some(attachment) = publication.as_ref().and_then(|publication| publication.attachment.as_ref())
+        if let Some(attachment) =
+            publication.as_ref().and_then(|publication| publication.attachment.as_deref())
         {
             attachment.check_definition(&definition.content)?;
         }

@@ -101,8 +101,7 @@ impl Supervisor {
 
     /// Where a listener sends requests to a service whose target groups are not its own.
     async fn url_of(&self, record: &ServiceRecord) -> Result<Option<String>, OperationError> {
-        let attachment = record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
-        let Some(attachment) = attachment else { return Ok(None) };
+        let Some(attachment) = record.attachment() else { return Ok(None) };
         let of =
             |action: &Action| action.target_groups().iter().any(|(arn, _)| *arn == attachment.target_group);
         let urls = self.load_balancers().await?.into_iter().find_map(|balancer| {

@@ -241,7 +241,7 @@ fn template(
     let offered = connect.map(|connect| connect.offers.as_slice()).unwrap_or_default();
     let offers = !offered.is_empty();
     let others = offered.iter().filter(|offer| !offer.is_traffic_port);
-    let attachment = record.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
+    let attachment = record.attachment();
     TaskRecord {
         id: shared.random(TaskId::random),
         cluster: record.cluster.clone(),

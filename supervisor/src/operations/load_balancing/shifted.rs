@@ -33,9 +33,7 @@ impl Supervisor {
     pub(super) async fn shifted(&self) -> Result<Shifted, OperationError> {
         let mut shifted = HashMap::new();
         for service in self.records().list::<ServiceRecord>(keys::SERVICES).await? {
-            let attachment =
-                service.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
-            let Some(attachment) = attachment else { continue };
+            let Some(attachment) = service.attachment() else { continue };
             let key = ServiceKey { cluster: service.cluster.clone(), name: service.name.clone() };
             let traffic = self.ingress().traffic(&key).unwrap_or(service.traffic);
             if let Some(rule) = &attachment.production_rule {

@@ -324,9 +324,9 @@ impl Supervisor {
     ) -> Result<Option<ServiceRecord>, OperationError> {
         let services: Vec<ServiceRecord> = self.records().list(keys::SERVICES).await?;
         let has = |service: &ServiceRecord| {
-            let attachment =
-                service.publication.as_ref().and_then(|publication| publication.attachment.as_ref());
-            attachment.is_some_and(|attachment| attachment.groups().any(|group| group == target_group_arn))
+            service
+                .attachment()
+                .is_some_and(|attachment| attachment.groups().any(|group| group == target_group_arn))
         };
         Ok(services.into_iter().find(has))
     }
