@@ -107,12 +107,12 @@ impl Handler {
             let lane = &in_flight.0;
             let deadline = Instant::now() + lane.spec().request_timeout;
             // After entering: a stop either sees this request in flight, or this sees the stop.
-            if lane.shared.stopping.load(Ordering::SeqCst) || lane.shared.life.has_ended() {
+            if lane.shared.stopping.load(Ordering::SeqCst) || lane.shared.has_ended() {
                 return Err(HandleError::Stopped(Box::new(request)));
             }
             if !lane.shared.gate.try_enter() && !lane.wait_for_turn(deadline).await {
                 let request = Box::new(request);
-                let ended = lane.shared.life.has_ended();
+                let ended = lane.shared.has_ended();
                 return Err(if ended {
                     HandleError::Stopped(request)
                 } else {
@@ -153,6 +153,17 @@ impl Handler {
 
     fn shared(&self) -> &HandlerShared {
         &self.lanes.here().shared
+    }
+}
+
+impl HandlerShared {
+    /// Whether the container has ended. One over its limit ends here if not yet where its guest is unwound and its crash written down: a request
+    /// that came meanwhile would be lost with it.
+    fn has_ended(&self) -> bool {
+        if self.instances.template().meters().memory.overrun() {
+            self.life.end(Exit::out_of_memory());
+        }
+        self.life.has_ended()
     }
 }
 

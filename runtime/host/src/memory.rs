@@ -21,6 +21,7 @@ pub struct MemoryAccount {
     used: AtomicU64,
     peak: AtomicU64,
     exceeded: AtomicBool,
+    overrun: AtomicBool,
     parent: Option<Arc<Self>>,
 }
 
@@ -32,6 +33,7 @@ impl MemoryAccount {
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             exceeded: AtomicBool::new(false),
+            overrun: AtomicBool::new(false),
             parent,
         })
     }
@@ -55,6 +57,12 @@ impl MemoryAccount {
     /// same parent is that one's end, not this one's.
     pub fn exceeded(&self) -> bool {
         self.exceeded.load(Ordering::Acquire)
+    }
+
+    /// Whether a guest was refused growth of its memory, which is the end of its container: also before the guest has been unwound and its end
+    /// is known.
+    pub fn overrun(&self) -> bool {
+        self.overrun.load(Ordering::Acquire)
     }
 
     /// Takes `bytes` from the account and its parents, or nothing at all.
@@ -135,6 +143,7 @@ impl StoreMemory {
     fn grow(&mut self, bytes: u64) -> wasmtime::Result<bool> {
         if !self.account.take(bytes) {
             // Not `Ok(false)`: the guest would go on with -1 from memory.grow. A container over its limit is killed.
+            self.account.overrun.store(true, Ordering::Release);
             return Err(MemoryExceeded.into());
         }
         self.taken += bytes;
@@ -187,7 +196,7 @@ mod tests {
         assert!(other.memory_growing(0, 40, None).unwrap());
         assert!(!account.exceeded());
         assert!(other.memory_growing(40, 41, None).is_err());
-        assert!(account.exceeded());
+        assert!(account.exceeded() && account.overrun());
         assert_eq!((account.used(), account.peak()), (100, 100));
     }
 
@@ -200,6 +209,7 @@ mod tests {
         assert!(one.memory_growing(0, 80, None).unwrap());
         assert!(StoreMemory::new(second.clone()).memory_growing(0, 21, None).is_err());
         assert!(second.exceeded() && task.exceeded());
+        assert!(second.overrun() && !task.overrun(), "its guest is the one that ends");
         assert!(!first.exceeded(), "it was refused nothing");
         assert_eq!(second.used(), 0);
     }
