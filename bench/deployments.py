@@ -128,8 +128,8 @@ def bad(_options):
     cases = [
         ("ends at start", {}, "wordcount", {"ports": True}, "/health"),
         ("is never healthy", {}, "chaos", {}, "/health"),
-        # The second probe leaks it over its limit.
-        ("is healthy, then dies", {}, "chaos", {"labels": {"coracle.instance-reuse": "1000"}}, "/leak?mib=40"),
+        # The second probe leaks it over its limit. What it was answering then is sent to another task.
+        ("is healthy, then dies", {"coracle.retry.attempts": "2"}, "chaos", {"labels": {"coracle.instance-reuse": "1000"}}, "/leak?mib=40"),
     ]
     for name, tags, image, options, path in cases:
         with Daemon() as daemon:

@@ -16,6 +16,7 @@
 //! | `coracle.health-check.unhealthy-threshold` | 2 to 10 | 2 |
 //! | `coracle.health-check.matcher` | `200`, `200,202` or `200-299` | `200` |
 //! | `coracle.deregistration-delay` | seconds, 0 to 3600 | 300 |
+//! | `coracle.retry.attempts` | how often an idempotent request that a task broke off is sent to another, 0 to 5 | 0 |
 //! | `coracle.scale-to-zero` | seconds without a request, 0.1 to 86400, after which the service has no tasks until the next one | never |
 //! | `coracle.test-listen` | an address: the test listener of deployments with two target groups | none |
 //!
@@ -25,7 +26,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coracle_balancer::{DEFAULT_DEREGISTRATION_DELAY, HealthCheckConfig};
+use coracle_balancer::{DEFAULT_DEREGISTRATION_DELAY, HealthCheckConfig, RetryPolicy, TargetGroupAttributes};
 use serde::{Deserialize, Serialize};
 
 use super::deployment::{Pace, pace};
@@ -45,6 +46,8 @@ pub const TEST_LISTEN: &str = "coracle.test-listen";
 pub const SCALE_TO_ZERO: &str = "coracle.scale-to-zero";
 /// How long a task that leaves may finish its requests.
 pub const DEREGISTRATION_DELAY: &str = "coracle.deregistration-delay";
+/// How often an idempotent request that a task broke off is sent to another task.
+pub const RETRY_ATTEMPTS: &str = "coracle.retry.attempts";
 /// Prefix of the tags of the health check.
 pub const HEALTH_CHECK: &str = "coracle.health-check.";
 /// A tag that DescribeServices adds: where a published service can be reached.
@@ -55,6 +58,9 @@ pub const ASLEEP: &str = "coracle.asleep";
 
 /// The longest deregistration delay a target group may have: whoever waits for one that may change waits no longer.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+
+/// As a target group's attribute of the same name.
+const MOST_ATTEMPTS: u32 = 5;
 
 /// A service's place behind the balancer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +76,9 @@ pub struct Publication {
     pub scale_to_zero: Option<Duration>,
     /// Longest wait for requests in flight once a task is taken out, 0 to 3600 s.
     pub deregistration_delay: Duration,
+    /// How often an idempotent request that a task broke off is sent to another, 0 to 5. Not at all unless given, as behind an ELB.
+    #[serde(default)]
+    pub retry_attempts: u32,
     /// Target groups that exist beforehand, with health checks and delays of their own.
     #[serde(default)]
     pub attachment: Option<Box<Attachment>>,
@@ -96,7 +105,17 @@ impl Publication {
             health_check: health_check.clone(),
             scale_to_zero: None,
             deregistration_delay,
+            retry_attempts: 0,
             attachment: None,
+        }
+    }
+
+    /// What its target groups are given that it has for itself.
+    pub(crate) fn attributes(&self) -> TargetGroupAttributes {
+        TargetGroupAttributes {
+            deregistration_delay: self.deregistration_delay,
+            retry: RetryPolicy { attempts: self.retry_attempts, ..RetryPolicy::default() },
+            ..TargetGroupAttributes::default()
         }
     }
 
@@ -136,6 +155,7 @@ impl Publication {
     fn by_tags(tags: &[Tag], offered: bool) -> Result<Option<Self>, OperationError> {
         let mut listen = None;
         let mut deregistration_delay = DEFAULT_DEREGISTRATION_DELAY;
+        let mut retry_attempts = 0;
         let mut health_check = Vec::new();
         let ours: Vec<&Tag> =
             tags.iter().filter(|tag| tag.key.starts_with(PREFIX) && !Pace::is_its(&tag.key)).collect();
@@ -150,11 +170,13 @@ impl Publication {
                 scale_to_zero = Some(idle_time(tag)?);
             } else if tag.key == DEREGISTRATION_DELAY {
                 deregistration_delay = delay(tag)?;
+            } else if tag.key == RETRY_ATTEMPTS {
+                retry_attempts = attempts(tag)?;
             } else if let Some(setting) = tag.key.strip_prefix(HEALTH_CHECK) {
                 health_check.push((setting, tag.value.as_str()));
             } else {
                 return Err(OperationError::invalid(format!(
-                    "Unknown tag {}: known are {LISTEN}, {TEST_LISTEN}, {SCALE_TO_ZERO}, {HEALTH_CHECK}*, {DEREGISTRATION_DELAY}, {}, {} and {}.",
+                    "Unknown tag {}: known are {LISTEN}, {TEST_LISTEN}, {SCALE_TO_ZERO}, {HEALTH_CHECK}*, {DEREGISTRATION_DELAY}, {RETRY_ATTEMPTS}, {}, {} and {}.",
                     tag.key,
                     pace::BAKE_TIME,
                     pace::STEP_BAKE_TIME,
@@ -177,8 +199,15 @@ impl Publication {
             [] if listen.is_none() => HealthCheckConfig::disabled(),
             settings => parse_health_check(settings)?,
         };
-        let attachment = None;
-        Ok(Some(Self { listen, test_listen, health_check, scale_to_zero, deregistration_delay, attachment }))
+        Ok(Some(Self {
+            listen,
+            test_listen,
+            health_check,
+            scale_to_zero,
+            deregistration_delay,
+            retry_attempts,
+            attachment: None,
+        }))
     }
 }
 
@@ -210,6 +239,11 @@ fn idle_time(tag: &Tag) -> Result<Duration, OperationError> {
 fn delay(tag: &Tag) -> Result<Duration, OperationError> {
     let value = tag.value.parse::<f64>().ok().filter(|value| (0.0..=3600.0).contains(value));
     value.map(Duration::from_secs_f64).ok_or_else(|| refuse(tag, "seconds from 0 to 3600"))
+}
+
+fn attempts(tag: &Tag) -> Result<u32, OperationError> {
+    let value = tag.value.parse().ok().filter(|value| *value <= MOST_ATTEMPTS);
+    value.ok_or_else(|| refuse(tag, &format!("a number from 0 to {MOST_ATTEMPTS}")))
 }
 
 #[cfg(test)]
@@ -266,6 +300,7 @@ mod tests {
             ("coracle.health-check.protocol", "UDP"),
             ("coracle.health-check.colour", "red"),
             ("coracle.deregistration-delay", "-1"),
+            ("coracle.retry.attempts", "6"),
             ("coracle.scale-to-zero", "0"),
             ("coracle.test-listen", "8081"),
             ("coracle.unknown", "1"),
@@ -279,8 +314,10 @@ mod tests {
 
     #[test]
     fn a_publication_survives_being_stored() {
-        let tags = [(LISTEN, "127.0.0.1:0"), ("coracle.health-check.interval", "0.25")];
+        let tags =
+            [(LISTEN, "127.0.0.1:0"), ("coracle.health-check.interval", "0.25"), (RETRY_ATTEMPTS, "2")];
         let publication = parse(&tags).unwrap().unwrap();
+        assert_eq!(publication.attributes().retry.attempts, 2);
         let stored = serde_json::to_string(&publication).unwrap();
         assert_eq!(serde_json::from_str::<Publication>(&stored).unwrap(), publication);
     }

@@ -59,6 +59,26 @@ async fn no_request_fails_while_tasks_are_stopped_one_after_another() {
 }
 
 #[tokio::test]
+async fn a_request_that_a_task_dies_over_is_sent_to_another_where_that_is_asked_for() {
+    let host = Host::new().await;
+    let reused = json!({ "memory": 64, "dockerLabels": { "coracle.instance-reuse": "1000" } });
+    for (family, tags, last) in [("once", &[][..], 502), ("again", &[("coracle.retry.attempts", "1")], 200)] {
+        host.register(family, &guest("chaos"), reused.clone()).await;
+        let address = host.serve(family, 2, tags).await.unwrap();
+        let before = host.running(family).await;
+        // The third is for the task of the first one, which has no room for it.
+        for (path, status) in [("/leak?mib=40", 200), ("/", 200), ("/leak?mib=40", last)] {
+            assert_eq!(get(address, path).await.0, status, "{family}: {path}");
+        }
+        host.until(async || {
+            let now = host.running(family).await;
+            before.iter().filter(|task| !now.contains(task)).count() == 1
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn servers_all_listen_on_the_same_port_at_addresses_of_their_own() {
     let host = Host::new().await;
     let port = json!({"portMappings": [{"containerPort": 8080}]});

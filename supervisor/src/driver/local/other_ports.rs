@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use coracle_balancer::{
-    CustomHealth, Forward, HealthCheckConfig, RegisterOptions, Target, TargetGroup, TargetGroupAttributes,
-    TargetGroupConfig, TargetId, TargetMeter, TargetState,
+    CustomHealth, Forward, HealthCheckConfig, RegisterOptions, Target, TargetGroup, TargetGroupConfig,
+    TargetId, TargetMeter, TargetState,
 };
 use futures_util::future::join_all;
 
@@ -97,10 +97,7 @@ impl OtherPorts {
                 name: format!("{}:{port}", self.of.name),
                 arn: None,
                 health_check: HealthCheckConfig::disabled(),
-                attributes: TargetGroupAttributes {
-                    deregistration_delay: self.of.publication.deregistration_delay,
-                    ..TargetGroupAttributes::default()
-                },
+                attributes: self.of.publication.attributes(),
             }),
             routing: None,
         })

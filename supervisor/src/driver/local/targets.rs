@@ -215,9 +215,8 @@ impl Group {
             arn: Some(group.arn.clone()),
             health_check: group.publication.health_check.clone(),
             attributes: TargetGroupAttributes {
-                deregistration_delay: group.publication.deregistration_delay,
                 hold: hold(group.publication.scale_to_zero.is_some()),
-                ..TargetGroupAttributes::default()
+                ..group.publication.attributes()
             },
         });
         let (registered, others) = (Arc::default(), Arc::new(OtherPorts::new(group.clone())));
