@@ -337,11 +337,13 @@ impl Runner {
     ) {
         // Out of rotation from this call on, whether the future is waited for or not.
         let mut drained = sandbox.deregister();
-        let traffic = self.record().service.as_ref().and_then(ServiceMembership::traffic);
-        let answers = traffic.as_ref().map(|(container, _)| container.as_str());
-        let answers = answers.or_else(|| definition.content.traffic_container());
-        let delay = self.record().service.as_ref().and_then(|service| service.publication.as_ref());
-        let delay = delay.map_or(Duration::ZERO, |publication| publication.deregistration_delay);
+        let publication = self.record().service.as_ref().and_then(|service| service.publication.clone());
+        let answers = match &publication {
+            Some(publication) => publication.answers(&definition.content),
+            None => definition.content.traffic_container(),
+        };
+        let delay =
+            publication.as_ref().map_or(Duration::ZERO, |publication| publication.deregistration_delay);
         let deadline = Instant::now() + delay + DRIVER_SLACK;
         let deadline = by.map_or(deadline, |by| by.min(deadline));
         while answers.is_none_or(|name| life.containers.is_running(name)) {
