@@ -154,12 +154,21 @@ fn configuration(options: &DeploymentOptions) -> Value {
     if options.circuit_breaker {
         configuration["deploymentCircuitBreaker"] = json!({ "enable": true, "rollback": true });
     }
-    if !options.pauses.is_empty() {
-        let stages: Vec<String> =
-            options.pauses.iter().map(|stage| stage.to_uppercase().replace('-', "_")).collect();
-        configuration["lifecycleHooks"] = json!([{ "targetType": "PAUSE", "lifecycleStages": stages }]);
+    let hooks = hooks(options);
+    if !hooks.is_empty() {
+        configuration["lifecycleHooks"] = json!(hooks);
     }
     configuration
+}
+
+fn hooks(options: &DeploymentOptions) -> Vec<Value> {
+    let stage = |text: &String| text.to_uppercase().replace('-', "_");
+    let pauses: Vec<String> = options.pauses.iter().map(stage).collect();
+    let pause = (!pauses.is_empty()).then(|| json!({ "targetType": "PAUSE", "lifecycleStages": pauses }));
+    let calls = options.hooks.iter().map(
+        |(at, url)| json!({ "targetType": "AWS_LAMBDA", "hookTargetArn": url, "lifecycleStages": [stage(at)] }),
+    );
+    pause.into_iter().chain(calls).collect()
 }
 
 async fn update(args: ServiceUpdate) -> Result<(), Failure> {

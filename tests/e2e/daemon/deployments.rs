@@ -1,6 +1,9 @@
 //! Deployments as a person follows them with the commands.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -99,4 +102,50 @@ fn blue_green_waits_for_a_person_and_survives_a_kill() {
     assert_eq!(waited, "service web is steady: 1 tasks of web:3\n");
     assert_eq!(status_of_newest(&daemon), "SUCCESSFUL");
     assert_eq!(get(endpoint(&daemon), "/").unwrap().status, 200);
+}
+
+/// A server that answers each call with the next of `statuses`, and hands on what it was sent.
+fn hook(statuses: &'static [&'static str]) -> (SocketAddr, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (called, calls) = mpsc::channel();
+    thread::spawn(move || {
+        for (stream, status) in listener.incoming().map_while(Result::ok).zip(statuses) {
+            let mut reader = BufReader::new(&stream);
+            let mut length = 0;
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            called.send(serde_json::from_slice(&body).unwrap()).unwrap();
+            let answer = json!({ "hookStatus": status }).to_string();
+            write!(&stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    (address, calls)
+}
+
+#[test]
+fn a_hook_is_asked_at_its_stage_and_what_it_refuses_is_taken_back() {
+    let (address, calls) = hook(&["SUCCEEDED", "SUCCEEDED", "FAILED"]);
+    let daemon = Daemon::start();
+    let at = "post-test-traffic-shift";
+    web(&daemon, &format!("--strategy blue-green --hook {at}=http://{address}/check"));
+    let wrong = daemon.command("service create other -t web --hook post-scale-up=https://h/").output();
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.stderr.contains("STAGE=http://HOST:PORT/PATH is expected"), "{wrong:?}");
+
+    daemon.register("web", json!({ "image": guest("hello"), "memory": 64 }));
+    let rolled = daemon.output("service update web -t web:2 --wait").stdout;
+    assert_eq!(rolled, "service web is steady: 2 tasks of web:2\n");
+    let refused = daemon.command("service update web -t web:1 --wait").output();
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("was rolled back to web:2"), "{refused:?}");
+    assert_eq!(status_of_newest(&daemon), "ROLLBACK_SUCCESSFUL");
+    let stages: Vec<_> = calls.try_iter().map(|mut call| call["lifecycleStage"].take()).collect();
+    assert!(stages.iter().all(|stage| stage == "POST_TEST_TRAFFIC_SHIFT"), "{stages:?}");
+    assert!(!stages.is_empty());
 }

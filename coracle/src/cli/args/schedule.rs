@@ -47,7 +47,7 @@ pub(crate) struct ScheduleCreate {
     pub(crate) schedule: String,
 
     /// What to run: family:revision, a family for its newest revision at each run, or an ARN
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "TASK_DEFINITION")]
     pub(crate) task_definition: String,
 
     /// The time zone of the expression, by its name in the IANA database
@@ -99,7 +99,7 @@ pub(crate) struct ScheduleUpdate {
     pub(crate) schedule: Option<String>,
 
     /// What to run: family:revision, a family for its newest revision at each run, or an ARN
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "TASK_DEFINITION")]
     pub(crate) task_definition: Option<String>,
 
     /// The time zone of the expression, by its name in the IANA database

@@ -164,6 +164,10 @@ pub(crate) struct DeploymentOptions {
     /// Wait for `coracle service continue` at this stage of each deployment, such as POST_TEST_TRAFFIC_SHIFT
     #[arg(long = "pause-at", value_name = "STAGE")]
     pub(crate) pauses: Vec<String>,
+
+    /// Ask this http:// URL at this stage of each deployment whether it may go on, such as PRE_SCALE_UP=http://127.0.0.1:9000/check
+    #[arg(long = "hook", value_name = "STAGE=URL", value_parser = values::hook)]
+    pub(crate) hooks: Vec<(String, String)>,
 }
 
 /// ECS's strategies.

@@ -122,6 +122,16 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A stage of a deployment and the URL that is asked there.
+pub(super) fn hook(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((stage, url)) if !stage.is_empty() && url.starts_with("http://") => {
+            Ok((stage.to_owned(), url.to_owned()))
+        }
+        _ => Err(format!("STAGE=http://HOST:PORT/PATH is expected, not {text:?}")),
+    }
+}
+
 /// An address, or a port of the loopback address.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse() {
