@@ -155,13 +155,25 @@ fn valid_host(host: &[u8]) -> bool {
         Some(colon) if last(b']') < Some(colon) => (&host[..colon], &host[colon + 1..]),
         _ => (host, &[][..]),
     };
-    let in_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte);
+    let in_name = |byte: &u8| IN_HOST_NAME[usize::from(*byte)];
     let valid_name = match name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")) {
         Some(address) => address.iter().all(|byte| in_name(byte) || *byte == b':'),
         None => !name.is_empty() && name.iter().all(in_name),
     };
     valid_name && port.iter().all(u8::is_ascii_digit)
 }
+
+/// RFC 3986, 3.2.2: unreserved characters and sub-delims, without the comma. A table, because it is asked for each byte of each request's host.
+static IN_HOST_NAME: [bool; 256] = {
+    let allowed = b"-._~!$&'()*+;=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut table = [false; 256];
+    let mut next = 0;
+    while next < allowed.len() {
+        table[allowed[next] as usize] = true;
+        next += 1;
+    }
+    table
+};
 
 /// Exactly `chunked`, once, in requests and in answers. hyper looks at the last coding only; the framing is ours to take
 /// off, so any other coding under it would be lost on the way (RFC 9112, 6.1: "SHOULD respond with 501"), and `chunked`
