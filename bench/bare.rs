@@ -35,11 +35,7 @@ fn main() -> Result<()> {
     let address = address.parse()?;
     let runtime = Runtime::new(RuntimeConfig::default())?;
     let image = runtime.load_file(Path::new(&image))?;
-    let spec = ContainerSpec {
-        env: vec![("CORACLE_TASK_ID".into(), "bare".into())],
-        instance_reuse: FOR_EVER,
-        ..ContainerSpec::named("bare")
-    };
+    let spec = ContainerSpec { env: environment(), instance_reuse: FOR_EVER, ..ContainerSpec::named("bare") };
     let container = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -54,6 +50,17 @@ fn main() -> Result<()> {
         server.join().map_err(|_| "a thread panicked")??;
     }
     Ok(())
+}
+
+/// What every task is told, as long as there: a guest copies it at each request.
+fn environment() -> Vec<(String, String)> {
+    let id = "0123456789abcdef0123456789abcdef";
+    let uri = |path: &str| format!("http://169.254.170.2/{path}/{id}");
+    vec![
+        ("CORACLE_TASK_ID".into(), id.into()),
+        ("ECS_CONTAINER_METADATA_URI_V4".into(), uri("v4")),
+        ("ECS_AGENT_URI".into(), uri("api")),
+    ]
 }
 
 fn serve(container: &Container, address: SocketAddr) -> Result<()> {
