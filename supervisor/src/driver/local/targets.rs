@@ -220,7 +220,9 @@ impl Group {
             },
         });
         let (registered, others) = (Arc::default(), Arc::new(OtherPorts::new(group.clone())));
-        let telling = tell(Arc::clone(&balanced), Arc::clone(&registered), Arc::clone(&others));
+        // From here on, and not from when the task below has its first turn: the first targets may be healthy by then.
+        let changes = balanced.changes();
+        let telling = tell(changes, Arc::clone(&balanced), Arc::clone(&registered), Arc::clone(&others));
         let teller = tokio::spawn(telling).abort_handle();
         let routing = Arc::new(ArcSwap::from_pointee(Forward::from(Arc::clone(&balanced))));
         let (listeners, production, kept) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -372,11 +374,11 @@ impl Drop for Group {
 }
 
 async fn tell(
+    mut changes: watch::Receiver<u64>,
     group: Arc<coracle_balancer::TargetGroup>,
     registered: Arc<Registered>,
     others: Arc<OtherPorts>,
 ) {
-    let mut changes = group.changes();
     // Changes that come while all targets are looked at are one more look, not one each.
     while changes.changed().await.is_ok() {
         let began = Instant::now();
@@ -459,5 +461,34 @@ fn unanswered(error: HandleError<Body>) -> TargetError {
         HandleError::Overloaded(request) => TargetError::Overloaded { request: Some(*request) },
         HandleError::TimedOut => TargetError::Timeout,
         error => TargetError::Failed(BoxError::from(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coracle_balancer::HealthCheckConfig;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Mute;
+
+    impl Target for Mute {
+        fn call(&self, _request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TargetError>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_of_a_target_before_the_groups_task_has_had_a_turn_is_told() {
+        let publication = Publication::of_kept(&HealthCheckConfig::default(), Duration::ZERO);
+        let group = Group::new(&TargetGroup { arn: "arn".into(), name: "web".into(), publication });
+        let task = TaskId::parse("0123456789abcdef0123456789abcdef").unwrap();
+        let others = std::iter::empty();
+        let mut health = group.register(&task, Arc::new(Mute), others, CustomHealth::Healthy);
+        assert_eq!(*health.borrow(), TargetHealth::Initial);
+        group.balanced.set_health_check(HealthCheckConfig::disabled());
+        let told = health.wait_for(|health| *health == TargetHealth::Healthy);
+        tokio::time::timeout(Duration::from_secs(60), told).await.unwrap().unwrap();
     }
 }
