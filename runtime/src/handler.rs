@@ -157,13 +157,15 @@ impl Handler {
 }
 
 impl HandlerShared {
-    /// Whether the container has ended. One over its limit ends here if not yet where its guest is unwound and its crash written down: a request
-    /// that came meanwhile would be lost with it.
+    /// Whether the container has ended, or will because a guest was refused memory: while that one is unwound and its crash is written down, a
+    /// request that came would be lost with it. Those that are there already may finish meanwhile.
     fn has_ended(&self) -> bool {
-        if self.instances.template().meters().memory.overrun() {
+        let over_its_limit = self.instances.template().meters().memory.overrun();
+        if over_its_limit && self.gate.is_idle() {
+            // Its client went away, and it with its client: there is nobody else who would end the container.
             self.life.end(Exit::out_of_memory());
         }
-        self.life.has_ended()
+        over_its_limit || self.life.has_ended()
     }
 }
 

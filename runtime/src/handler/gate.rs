@@ -49,6 +49,11 @@ impl Gate {
         }
     }
 
+    /// Whether none runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.load(Ordering::SeqCst) == 0
+    }
+
     fn take(&self) -> bool {
         let more = |running: usize| (running < self.limit).then_some(running + 1);
         self.running.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
